@@ -1,0 +1,48 @@
+"""The command `micron-bert`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+app = typer.Typer(
+    name="micron-bert",
+    help="Facial micro-expression recognition with Micron-BERT.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps the commands named even while there is only one."""
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth checkpoint of the original Micron-BERT code.")],
+    output: Annotated[Path, typer.Argument(help="The folder to write; must not exist or be empty.")],
+) -> None:
+    """Convert a checkpoint of the original code into a folder that from_pretrained loads.
+
+    Example: micron-bert convert CASME2-is224-p8-b16-ep200.pth micron-bert-casme2
+    """
+    from .conversion import convert_checkpoint  # torch and transformers take seconds to import: not for --help
+
+    print(f"Model written to {convert_checkpoint(checkpoint, output)}")
+
+
+def main() -> None:
+    """
+    Run the command line: exit status 0, 1 with one line on standard error when the input is at fault, 2 on usage.
+    """
+    try:
+        app()
+    except (OSError, ValueError) as error:
+        typer.echo(f"micron-bert: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
