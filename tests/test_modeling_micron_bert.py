@@ -4,6 +4,9 @@ import copy
 import math
 import multiprocessing
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -233,6 +236,29 @@ def test_diagonal_attention_keeps_no_square_matrix():
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         diagonal_attention(query, key, 1.0)
     assert sum(sizes) == 2048 * (8 + 8 + 1)
+
+
+def peak_of_the_diagonal(num_patches):
+    """Bytes that forward and backward of the diagonal need at most, in this (fresh) process."""
+
+    def status(field):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
+
+    diagonal_attention(*(torch.zeros(1, 1, 64, 8, requires_grad=True) for _ in "qk"), 1.0).sum().backward()
+    query, key = (torch.zeros(1, 1, num_patches, 8, requires_grad=True) for _ in "qk")
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    diagonal_attention(query, key, 1.0).sum().backward()
+    print(status("VmHWM") - before)
+
+
+def test_diagonal_attention_needs_memory_linear_in_patches():
+    """8192 patches have a score matrix of 256 MiB, a block of 256 rows 8. Reads /proc: needs Linux."""
+    code = "import test_modeling_micron_bert as t; t.peak_of_the_diagonal(8192)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64 * 2**20
 
 
 def test_patch_of_interest_by_hand():

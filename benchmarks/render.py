@@ -1,0 +1,101 @@
+"""Tables from the results' JSON, and their place in the README. A number stands in the README only through here."""
+
+import re
+from pathlib import Path
+
+
+MIB = 2**20
+
+
+def tables(results: dict) -> str:
+    """The benchmark's results as Markdown."""
+    machine = results["machine"]
+    parts = [
+        f"Measured on {machine['processor']} ({machine['instruction_set']}), {machine['threads']} threads, float32,"
+        f" torch {machine['torch']}, transformers {machine['transformers']}, commit {machine['commit']}, seed"
+        f" {machine['seed']}; default model (patch 8, width 512, 4 + 4 layers).",
+        _times(results["times"]),
+        _memory(results["memory"]),
+        _diagonal(results["diagonal"]),
+        _profile(results["profile_of_a_pretraining_step"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def render_into(path: Path, name: str, text: str) -> None:
+    """
+    Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+
+    Raises:
+        ValueError: the file has no such place, or more than one.
+    """
+    document = path.read_text()
+    place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+    if len(place.findall(document)) != 1:
+        raise ValueError(f"{path} must hold exactly one <!-- {name} --> ... <!-- /{name} -->.")
+    path.write_text(place.sub(lambda _: f"{text}\n", document))
+
+
+def _table(header: str, rows: list[list[str]]) -> str:
+    columns = header.split("|")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
+
+
+def _times(rows: list[dict]) -> str:
+    return _table(
+        "what | pixels | pairs | ours | plain | faster (range) | of the GEMM peak",
+        [
+            [
+                row["what"],
+                str(row["image_size"]),
+                str(row["batch_size"]),
+                f"{row['ours_seconds']:.2f} s",
+                f"{row['plain_seconds']:.2f} s",
+                f"**{row['speed_ratio']:.2f}x** ({row['speed_ratio_range'][0]:.2f} ... "
+                f"{row['speed_ratio_range'][1]:.2f})",
+                f"{100 * row['share_of_gemm_peak']:.0f} % of {row['gemm_peak_gflops']:.0f} GFLOP/s",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _memory(rows: list[dict]) -> str:
+    return _table(
+        "peak extra memory of a pretraining step, one pair | ours | plain | ratio",
+        [
+            [
+                f"{row['image_size']} px",
+                f"{row['ours_bytes'] / MIB:.0f} MiB",
+                f"{row['plain_bytes'] / MIB:.0f} MiB",
+                f"**{row['memory_ratio']:.2f}x**",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _diagonal(rows: list[dict]) -> str:
+    cells = []
+    for row in rows:
+        ours, plain = row["ours"], row["plain"]
+        cells.append(
+            [
+                f"{row['num_patches']}",
+                f"{ours['peak_extra_bytes'] / MIB:.0f} MiB",
+                f"{plain['peak_extra_bytes'] / MIB:.0f} MiB",
+                f"{ours['peak_extra_bytes'] / row['num_patches'] / 1024:.1f} KiB",
+                f"{ours['seconds']:.3f} s",
+                f"{plain['seconds']:.3f} s",
+            ]
+        )
+    header = "patches | diagonal, forward and backward: ours | plain | ours a patch | time, ours | time, plain"
+    return _table(header, cells)
+
+
+def _profile(shares: dict[str, float]) -> str:
+    return _table(
+        "where a pretraining step (224 px, one pair) spends its time | share",
+        [[kind, f"{100 * share:.0f} %"] for kind, share in shares.items()],
+    )

@@ -1,0 +1,216 @@
+"""Model folders that stand alone: weights, processor, and the code to run them without this package."""
+
+import copy
+import ctypes
+import errno
+import json
+import os
+import shutil
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from . import (
+    configuration_micron_bert,
+    image_processing_micron_bert,
+    modeling_micron_bert,
+    pipeline_micron_bert,
+)
+from .configuration_micron_bert import MicronBertConfig
+from .image_processing_micron_bert import MicronBertImageProcessor
+from .modeling_micron_bert import MicronBertForMicroExpressionClassification, MicronBertPreTrainedModel
+
+
+# Every entry in every folder, whichever class was saved: transformers itself would write only that of the saved class,
+# and AutoModel could not take the encoder out of a pretraining checkpoint.
+MODEL_AUTO_MAP = {
+    "AutoConfig": "configuration_micron_bert.MicronBertConfig",
+    "AutoModel": "modeling_micron_bert.MicronBertModel",
+    "AutoModelForPreTraining": "modeling_micron_bert.MicronBertForPreTraining",
+    "AutoModelForVideoClassification": "modeling_micron_bert.MicronBertForMicroExpressionClassification",
+}
+IMAGE_PROCESSOR_AUTO_MAP = {"AutoImageProcessor": "image_processing_micron_bert.MicronBertImageProcessor"}
+# Only in a classifier's folder: elsewhere the pipeline would answer from a head of random weights.
+CUSTOM_PIPELINES = {
+    "micro-expression-classification": {
+        "impl": "pipeline_micron_bert.MicroExpressionClassificationPipeline",
+        "pt": ["AutoModelForVideoClassification"],
+        "type": "video",
+    }
+}
+REMOTE_CODE = tuple(
+    Path(module.__file__)
+    for module in (
+        configuration_micron_bert,
+        modeling_micron_bert,
+        image_processing_micron_bert,
+        pipeline_micron_bert,
+    )
+)
+RESULTS_NAME = "results.json"
+# What a model folder may hold beside what is written here, and keeps: the card and what belongs to the repository.
+KEPT_NAMES = frozenset({"README.md", "LICENSE", ".gitattributes", ".gitignore"})
+# <linux/fs.h> and <fcntl.h>
+RENAME_EXCHANGE, AT_FDCWD = 2, -100
+
+
+def save_for_hub(
+    output_dir: str | os.PathLike,
+    *,
+    model: MicronBertPreTrainedModel,
+    image_processor: MicronBertImageProcessor,
+    results: dict[str, Any] | None = None,
+) -> Path:
+    """
+    Write a folder that loads with `trust_remote_code=True` where this package is not installed: safetensors weights,
+    config with the full `auto_map`, image processor, the four files of code, and `results.json`.
+
+    The folder is complete or absent: it is written beside its place and moved there in one step, so that neither an
+    error nor a kill leaves a half of it (a kill leaves the old folder, and a hidden `.NAME.*` beside it). What
+    `save_pretrained` or this function wrote to `output_dir` before is replaced as a whole; `README.md`, `LICENSE`,
+    `.gitattributes` and `.gitignore` are kept. `model` and `image_processor` are not changed.
+
+    Args:
+        output_dir: absent, empty, or a model folder of this package
+        model: any of the three model classes, on any device
+        image_processor: the one the model was trained with
+        results: what was measured, JSON-able (plain dicts, lists, strings, finite numbers)
+
+    Returns:
+        `Path`: the folder.
+
+    Raises:
+        TypeError: `model` or `image_processor` is of another class; `results` cannot be written as JSON.
+        ValueError: `results` holds NaN or infinity.
+        FileExistsError: `output_dir` is a file or holds anything else; nothing of it was touched.
+    """
+    if not isinstance(model, MicronBertPreTrainedModel):
+        raise TypeError(f"Expected a Micron-BERT model, not wrapped or compiled, got {type(model).__name__}.")
+    if not isinstance(image_processor, MicronBertImageProcessor):
+        raise TypeError(f"Expected a MicronBertImageProcessor, got {type(image_processor).__name__}.")
+    results_text = None if results is None else json.dumps(results, indent=2, allow_nan=False, default=_refuse) + "\n"
+    output_dir = Path(output_dir).resolve()  # a link stays a link
+    kept = _check_replaceable(output_dir)
+
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    new_dir = output_dir.parent / f".{output_dir.name}.{uuid.uuid4().hex}"
+    try:
+        new_dir.mkdir()
+        _save_model(model, new_dir)
+        _save_image_processor(image_processor, new_dir)
+        for file in REMOTE_CODE:
+            shutil.copyfile(file, new_dir / file.name)
+        if results_text is not None:
+            (new_dir / RESULTS_NAME).write_text(results_text, encoding="utf-8")
+        for file in kept:
+            shutil.copy2(file, new_dir / file.name)
+        _move_into_place(new_dir, output_dir)
+    finally:
+        shutil.rmtree(new_dir, ignore_errors=True)  # after an exchange, the folder that was replaced
+    return output_dir
+
+
+def _refuse(value: Any) -> None:
+    raise TypeError(f"`results` must be JSON-able, got {value!r} of type {type(value).__name__}.")
+
+
+def _save_model(model: MicronBertPreTrainedModel, folder: Path) -> None:
+    """`save_pretrained` under a copy of the config: it writes into the config, and so does this function."""
+    config = model.config
+    published = copy.deepcopy(config)
+    published.auto_map = dict(MODEL_AUTO_MAP)
+    if isinstance(model, MicronBertForMicroExpressionClassification):
+        published.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+    else:  # those of the classifier whose folder the encoder may have been loaded from
+        published.__dict__.pop("custom_pipelines", None)
+    model.config = published
+    try:
+        model.save_pretrained(folder)
+    finally:
+        model.config = config
+
+
+def _save_image_processor(image_processor: MicronBertImageProcessor, folder: Path) -> None:
+    published = copy.deepcopy(image_processor)
+    published.auto_map = dict(IMAGE_PROCESSOR_AUTO_MAP)
+    published.save_pretrained(folder)
+
+
+def _check_replaceable(folder: Path) -> list[Path]:
+    """
+    The files to keep of a folder that may be replaced.
+
+    Raises:
+        FileExistsError: the folder holds what neither `save_pretrained` nor `save_for_hub` wrote.
+    """
+    if not os.path.lexists(folder):
+        return []
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, expected a folder or nothing.")
+    entries = sorted(folder.iterdir())
+    if entries and not _is_model_folder(folder):
+        raise FileExistsError(
+            f"{folder} is not empty and not a Micron-BERT model folder (it holds {_names(entries)}); choose another."
+        )
+    written = {file.name for file in REMOTE_CODE}
+    written |= {"config.json", "preprocessor_config.json", RESULTS_NAME, "model.safetensors.index.json"}
+    foreign = [
+        entry
+        for entry in entries
+        if not entry.is_file() or not (entry.name in written | KEPT_NAMES or entry.match("model*.safetensors"))
+    ]
+    if foreign:
+        raise FileExistsError(
+            f"{folder} holds {_names(foreign)}, which would be lost; a model folder has neither checkpoints nor"
+            " pickles. Move them, or choose another folder."
+        )
+    return [entry for entry in entries if entry.name in KEPT_NAMES]
+
+
+def _is_model_folder(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == MicronBertConfig.model_type
+
+
+def _names(entries: list[Path]) -> str:
+    names = [entry.name for entry in entries[:5]]
+    return ", ".join(names) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")
+
+
+def _move_into_place(new_dir: Path, output_dir: Path) -> None:
+    """One step: a rename where nothing stands, else an exchange of the two folders (the old one is then `new_dir`)."""
+    if not output_dir.exists():
+        new_dir.rename(output_dir)
+    elif not _exchange(new_dir, output_dir):
+        # where the system cannot exchange, a kill between the two renames leaves the old folder beside its place
+        old_dir = new_dir.with_name(new_dir.name + ".old")
+        output_dir.rename(old_dir)
+        try:
+            new_dir.rename(output_dir)
+        except OSError:
+            old_dir.rename(output_dir)
+            raise
+        shutil.rmtree(old_dir)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two folders atomically by renameat2(2); False where the system (not Linux, a network disk) cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # a C library from before 2018
+        return False
+    if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+__all__ = ["save_for_hub"]
