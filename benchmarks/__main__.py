@@ -4,16 +4,11 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmarks import measure
-from benchmarks.render import render_into, tables
-
-
-RESULTS = Path(__file__).parent / "results" / "cpu.json"
-README = Path(__file__).parent.parent / "README.md"
+from benchmarks.render import RESULTS, render_readme, tables
 
 
 def run() -> dict:
@@ -56,12 +51,12 @@ def run() -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--render-only", action="store_true", help="Only render the stored results into the README.")
+    file = RESULTS / "cpu.json"
     if not parser.parse_args().render_only:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(run(), indent=2) + "\n")
-    results = json.loads(RESULTS.read_text())
-    print(tables(results))
-    render_into(README, "bench", tables(results))
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(run(), indent=2) + "\n")
+    print(tables(json.loads(file.read_text())))
+    render_readme()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,56 @@
 """Tables from the results' JSON, and their place in the README. A number stands in the README only through here."""
 
+import json
 import re
 from pathlib import Path
 
 
 MIB = 2**20
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+
+
+def sections() -> dict[str, str]:
+    """What the README says between its markers, from the stored results."""
+    demo = json.loads((RESULTS / "demo.json").read_text())
+    bench = json.loads((RESULTS / "cpu.json").read_text())
+    return {"demo": demo_summary(demo), "example": f"```text\n{demo['readme_example']}\n```", "bench": tables(bench)}
+
+
+def render_readme() -> None:
+    """Put every section in its place."""
+    for name, text in sections().items():
+        render_into(README, name, text)
+
+
+def demo_summary(results: dict) -> str:
+    """Scores of `make demo` beside their baselines, and the confusion matrix."""
+    data, machine = results["data"], results["machine"]
+    lead = (
+        f"{data['num_train_pairs']} pairs of {data['num_train_subjects']} synthetic people to learn from,"
+        f" {data['num_test_pairs']} pairs of {data['num_test_subjects']} others to test on; one held-out split, recipe"
+        f" fixed beforehand; difficulty {results['recipe']['difficulty']}, seed {results['seeds'][0]}, commit"
+        f" {(results['commit'] or 'unknown')[:12]}; {sum(results['seconds'].values()):.0f} s on"
+        f" {machine['cores']} cores of {machine['cpu']}."
+    )
+    methods = {
+        "Micron-BERT, pretrained on unlabelled pairs": results,
+        "the same from scratch": results["baselines"]["from_scratch"],
+        f"majority (always {results['baselines']['majority']['prediction']})": results["baselines"]["majority"],
+    }
+    scores = _table(
+        "on people never seen | UF1 | UAR | accuracy",
+        [[name, *(f"{row[key]:.3f}" for key in ("uf1", "uar", "accuracy"))] for name, row in methods.items()],
+    )
+    names = results["label_names"]
+    confusion = _table(
+        "true \\ predicted | " + " | ".join(names),
+        [[name, *map(str, counts)] for name, counts in zip(names, results["confusion_matrix"])],
+    )
+    parts = [lead, scores, confusion]
+    if results["uf1"] <= results["baselines"]["from_scratch"]["uf1"]:
+        parts.append("Pretraining did not help in this run: the model from scratch is at least as good.")
+    return "\n\n".join(parts)
 
 
 def tables(results: dict) -> str:

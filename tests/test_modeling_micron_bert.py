@@ -60,6 +60,7 @@ VARIANTS = {
     "pretraining, distillation": (MicronBertForPreTraining, dict(contextual_agreement="self_distillation")),
     "pretraining, no agreement": (MicronBertForPreTraining, dict(contextual_agreement="none", norm_pix_loss=True)),
     "classifier": (MicronBertForMicroExpressionClassification, {}),
+    "classifier, mean": (MicronBertForMicroExpressionClassification, dict(pooling="mean")),
     "classifier, interest": (MicronBertForMicroExpressionClassification, dict(pooling="patch_of_interest")),
 }
 
@@ -314,6 +315,29 @@ def test_cross_attention_by_the_papers_formula(query_frame, use_patch_of_interes
             contextual = outputs.frame_hidden_states[:, 1, 0]
             gate = gate * torch.sigmoid((reference * contextual[:, None]).sum(-1) / math.sqrt(32))
         assert_close(outputs.last_hidden_state, attention.o_proj(gate[..., None] * attention.v_proj(target)))
+
+
+def test_change_pooling_by_its_formula():
+    model = build(MicronBertForMicroExpressionClassification)
+    pair = seeded(2, 2, 3, 32, 32)
+    with torch.no_grad():
+        outputs = model.micron_bert(pair)
+        # frame 0 twice: what the diagonal would be had nothing moved
+        still = model.micron_bert(pair[:, [0, 0]]).diagonal_attention[:, 0]
+        weight = (still.log() - outputs.diagonal_attention[:, 0].log()) * outputs.patch_of_interest
+        weight = weight / weight.abs().mean(1, keepdim=True)
+        features = torch.nn.functional.layer_norm(outputs.last_hidden_state, (32,), eps=1e-6)
+        expected = model.classifier((weight[..., None] * features).mean(1))
+        assert_close(model(pair).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pair_without_motion_pools_to_nothing():
+    model = build(MicronBertForMicroExpressionClassification)
+    frame = seeded(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        logits = model(frame.expand(-1, 2, -1, -1, -1)).logits
+        assert_close(logits, model.classifier.bias.expand(2, 3), atol=1e-2, rtol=0)
+        assert (model(seeded(2, 2, 3, 32, 32)).logits - model.classifier.bias).abs().max() > 0.1
 
 
 def test_frames_are_encoded_apart_by_one_encoder():

@@ -49,6 +49,9 @@ SCORE_BLOCK_MIN_ROWS = 256
 # rows. Ours: 16 MiB in float32 stays below the 32 MiB from which glibc maps and zeroes fresh pages for every
 # allocation; a batch of 8 pairs at 224 px runs 8 % faster than in one piece, a single pair is one slice.
 MLP_SLICE_ELEMENTS = 2**22
+# Mean change (in nats, times the score) below which the weights of `pooling="change"` are not brought to mean size 1:
+# an identical pair pools to about zero instead of to amplified rounding (ours).
+MIN_MEAN_CHANGE = 1e-4
 
 
 # ------------------------------------------------------------------------------------------------------------ outputs
@@ -392,6 +395,16 @@ def diagonal_attention(query: torch.Tensor, key: torch.Tensor, scaling: float) -
         `torch.FloatTensor` of shape `(batch_size, num_heads, num_patches)`, float32, in (0, 1].
     """
     return _DiagonalAttention.apply(query, key, scaling)
+
+
+def attention_drop(diagonal: torch.FloatTensor, still_diagonal: torch.FloatTensor) -> torch.FloatTensor:
+    """
+    How much less each patch attends to itself than in a pair without motion, in nats: `log still - log diagonal`, 0
+    where nothing changed. The texture of a patch, which moves the diagonal far more than a micro-movement does,
+    cancels. Ours. All are `(batch_size, num_patches)`.
+    """
+    tiny = torch.finfo(diagonal.dtype).tiny
+    return still_diagonal.clamp(min=tiny).log() - diagonal.clamp(min=tiny).log()
 
 
 def patch_of_interest_score(hidden_states: torch.Tensor, score: str) -> torch.FloatTensor:
@@ -753,6 +766,11 @@ class DiagonalMicroAttention(nn.Module):
             gate = gate * patch_of_interest * rescale
         return self.o_proj(gate[..., None].to(attended.dtype) * attended), diagonal, weights
 
+    def still_diagonal(self, target_states: torch.Tensor) -> torch.FloatTensor:
+        """The diagonal `(batch_size, num_patches)` of frame 0 with itself: what it would be had nothing moved."""
+        query, key = self.q_proj(target_states)[:, None], self.k_proj(target_states)[:, None]
+        return diagonal_attention(query, key, self.scaling)[:, 0]
+
     def _full_attention(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor):
         # one head as wide as the model: beyond the 256 that flash kernels take, so sdpa stands in for them
         eager = self.config._attn_implementation == "eager"
@@ -1113,6 +1131,9 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
     def __init__(self, config: MicronBertConfig):
         super().__init__(config)
         self.micron_bert = MicronBertModel(config)
+        self.change_norm = None
+        if config.pooling == "change":
+            self.change_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
@@ -1146,6 +1167,12 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
     def _pool(self, outputs: MicronBertModelOutput) -> torch.Tensor:
         if self.config.pooling == "mean":
             return outputs.last_hidden_state.mean(dim=1)
+        if self.config.pooling == "change":
+            still = self.micron_bert.diagonal_micro_attention.still_diagonal(outputs.frame_hidden_states[:, 0, 1:])
+            weight = attention_drop(outputs.diagonal_attention[:, 0], still) * outputs.patch_of_interest
+            weight = weight / weight.abs().mean(dim=1, keepdim=True).clamp(min=MIN_MEAN_CHANGE)
+            features = self.change_norm(outputs.last_hidden_state)
+            return (weight[..., None].to(features.dtype) * features).mean(dim=1)
         # cosine scores may be negative: what points away from the contextual token has no weight
         weight = outputs.patch_of_interest.clamp(min=0)
         weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)

@@ -1,0 +1,111 @@
+"""The benchmark measures the same computation twice, and the README says what its results say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import measure, render
+from benchmarks.plain_reference import PlainMicronBert
+from micron_bert_hf import MicronBertConfig, MicronBertForPreTraining
+from micron_bert_hf.hub import save_for_hub
+from micron_bert_hf.image_processing_micron_bert import MicronBertImageProcessor
+from micron_bert_hf.modeling_micron_bert import MicronBertForMicroExpressionClassification
+
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def case():
+    torch.manual_seed(0)
+    case = measure.Case.__new__(measure.Case)
+    case.config = MicronBertConfig(
+        image_size=32,
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=64,
+        decoder_hidden_size=24,
+        decoder_num_hidden_layers=2,
+        decoder_intermediate_size=48,
+    )
+    case.ours = MicronBertForPreTraining(case.config)
+    case.plain = PlainMicronBert(case.ours)
+    case.pixel_values, case.crop = torch.randn(2, 2, 3, 32, 32), torch.randn(2, 3, 32, 32)
+    case.mask = torch.rand(2, 16) < 0.5
+    return case
+
+
+def test_reference_computes_the_same_features_and_loss(case):
+    assert_close(case.infer_ours(), case.infer_plain())
+    assert_close(case.train_ours(), case.train_plain())
+
+
+def test_reference_has_the_same_gradients(case):
+    case.train_ours()
+    case.train_plain()
+    layer, block = case.ours.micron_bert.layers[0], case.plain.blocks[0]
+    ours, plain = layer.attention, block.attention
+    qkv = torch.cat([projection.weight.grad for projection in (ours.q_proj, ours.k_proj, ours.v_proj)])
+    assert_close(qkv, plain.qkv.weight.grad, atol=1e-6, rtol=1e-4)
+    assert_close(layer.mlp.fc2.weight.grad, block.mlp[2].weight.grad, atol=1e-6, rtol=1e-4)
+    cross = case.ours.micron_bert.diagonal_micro_attention
+    assert_close(cross.q_proj.weight.grad, case.plain.parts["to_q"].weight.grad, atol=1e-6, rtol=1e-4)
+    assert_close(cross.k_proj.weight.grad, case.plain.parts["to_k"].weight.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_useful_flops_agree_with_torchs_counter(case):
+    """torch counts the matrix products of the plain forward passes; ours is the same but for a crop's last layer."""
+    with FlopCounterMode(display=False) as counter:
+        case.infer_plain()
+    gate = 2 * 2 * 16 * 32  # the product with the contextual token, which ours counts as free
+    assert measure.useful_flops(case.config, 2, train=False) + gate == counter.get_total_flops()
+
+
+def test_memory_is_measured_in_a_fresh_process():
+    row = measure.in_fresh_process("measure_diagonal", "plain", 2048)
+    scores = 4 * 2048**2
+    assert scores < row["peak_extra_bytes"] < 20 * scores
+
+
+def test_rendering_needs_exactly_one_place(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- bench -->\nold\n<!-- /bench -->\nb\n")
+    render.render_into(page, "bench", "new")
+    assert page.read_text() == "a\n<!-- bench -->\nnew\n<!-- /bench -->\nb\n"
+    with pytest.raises(ValueError, match="exactly one"):
+        render.render_into(page, "demo", "new")
+
+
+def test_readme_says_what_the_results_say():
+    """Rendering the stored results changes nothing: no number was typed by hand."""
+    readme = (ROOT / "README.md").read_text()
+    for name, text in render.sections().items():
+        assert f"<!-- {name} -->\n{text}\n<!-- /{name} -->" in readme
+
+
+def test_readme_example_runs(tmp_path):
+    """The code a reader copies, with a small model in the place of the demo's."""
+    readme = (ROOT / "README.md").read_text()
+    code = next(block for block in readme.split("```python\n")[1:] if "pipeline(" in block).split("```")[0]
+    assert len(code.strip().splitlines()) <= 10
+    config = MicronBertConfig(
+        image_size=96,
+        hidden_size=16,
+        num_hidden_layers=1,
+        intermediate_size=16,
+        id2label={0: "happiness", 1: "surprise"},
+    )
+    processor = MicronBertImageProcessor(size={"height": 96, "width": 96})
+    model = MicronBertForMicroExpressionClassification(config)
+    save_for_hub(tmp_path / "demo_output" / "model", model=model, image_processor=processor)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    predictions, shapes = done.stdout.strip().splitlines()[-2:]
+    assert {entry["label"] for entry in json.loads(predictions.replace("'", '"'))} == {"happiness", "surprise"}
+    assert shapes == "(12, 12) (12, 12)"

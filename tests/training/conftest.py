@@ -1,0 +1,61 @@
+"""A tiny set and a tiny model: two classes that differ in where the apex is brighter."""
+
+import numpy as np
+import pytest
+import torch
+
+from micron_bert_hf import MicronBertConfig, MicronBertForPreTraining, MicronBertImageProcessor
+from micron_bert_hf.data import FramePairs
+
+
+NAMES = ("upper", "lower")
+
+
+@pytest.fixture(scope="session")
+def label_names():
+    return NAMES
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(16):
+        onset = random.integers(40, 120, (16, 16, 3), dtype=np.uint8)
+        apex = onset.copy()
+        half = slice(0, 8) if number % 2 == 0 else slice(8, 16)
+        apex[half] += 100
+        rows.append(
+            {
+                "sample_id": f"clip{number}",
+                "subject_id": f"s{number // 4}",
+                "onset": onset,
+                "apex": apex,
+                "label": NAMES[number % 2],
+            }
+        )
+    processor = MicronBertImageProcessor(size={"height": 16, "width": 16})
+    return FramePairs(rows, processor, {name: index for index, name in enumerate(NAMES)})
+
+
+@pytest.fixture
+def make_pretraining_model():
+    def make(**changes):
+        torch.manual_seed(0)
+        fields = {
+            "image_size": 16,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 48,
+            "decoder_hidden_size": 24,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": 2,
+            "decoder_intermediate_size": 48,
+            "projection_hidden_size": 24,
+            "projection_bottleneck_size": 8,
+            "projection_output_size": 12,
+        }
+        return MicronBertForPreTraining(MicronBertConfig(**{**fields, **changes}))
+
+    return make
