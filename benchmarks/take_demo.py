@@ -23,6 +23,7 @@ def main() -> None:
         [sys.executable, "-c", readme_example()], capture_output=True, text=True, check=True, cwd=demo_output.parent
     )
     results["readme_example"] = done.stdout.strip()
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "demo.json").write_text(json.dumps(results, indent=2) + "\n")
     shutil.copyfile(demo_output / "micro_expression.png", README.parent / "docs" / "demo.png")
     render_readme()

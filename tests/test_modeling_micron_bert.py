@@ -331,6 +331,39 @@ def test_change_pooling_by_its_formula():
         assert_close(model(pair).logits, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("pooling", ["change", "mean"])
+@pytest.mark.parametrize("attention_mode", ["diagonal", "full"])
+def test_switched_off_patch_of_interest_decides_nothing(pooling, attention_mode):
+    pair = seeded(2, 2, 3, 32, 32)
+    logits = []
+    for score in ("sigmoid", "cosine", "softmax"):
+        model = build(
+            MicronBertForMicroExpressionClassification,
+            use_patch_of_interest=False,
+            patch_of_interest_score=score,
+            pooling=pooling,
+            attention_mode=attention_mode,
+        )
+        with torch.no_grad():
+            logits.append(model(pair).logits)
+    assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0], logits[2])
+
+
+def test_full_attention_is_not_rescaled():
+    pair = seeded(2, 2, 3, 32, 32)
+    outputs = []
+    for rescale_attention in (True, False):
+        model = build(
+            MicronBertModel,
+            attention_mode="full",
+            patch_of_interest_score="softmax",
+            rescale_attention=rescale_attention,
+        )
+        with torch.no_grad():
+            outputs.append(model(pair).last_hidden_state)
+    assert torch.equal(*outputs)
+
+
 def test_a_pair_without_motion_pools_to_nothing():
     model = build(MicronBertForMicroExpressionClassification)
     frame = seeded(2, 1, 3, 32, 32)
@@ -408,6 +441,28 @@ def test_teacher_starts_as_the_student_and_follows_by_ema():
         assert_close(teacher, 0.75 * old + 0.25 * student)
     model.update_teacher(momentum=0.0)
     assert all(torch.equal(teacher, student) for teacher, student in followed)
+
+
+def test_teacher_missing_from_a_folder_starts_as_the_student(tmp_path):
+    build(MicronBertModel).save_pretrained(tmp_path)
+    model, report = MicronBertForPreTraining.from_pretrained(
+        tmp_path, contextual_agreement="self_distillation", output_loading_info=True
+    )
+    assert any(name.startswith("teacher.") for name in report["missing_keys"])
+    assert all(torch.equal(teacher, student) for teacher, student in model._followed_tensors())
+
+
+def test_teacher_stays_in_float32(tmp_path):
+    """A step of (1 - 0.997) of a small difference is lost in bfloat16."""
+    model = build(MicronBertForPreTraining, contextual_agreement="self_distillation")
+    model.save_pretrained(tmp_path)
+    loaded = MicronBertForPreTraining.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert loaded.micron_bert.norm.weight.dtype == torch.bfloat16
+    assert {tensor.dtype for tensor in loaded.teacher.state_dict().values()} == {torch.float32}
+    assert loaded.center.dtype == torch.float32
+    loaded(**inputs_for(MicronBertForPreTraining, dtype=torch.bfloat16)).loss.backward()
+    with pytest.raises(ValueError, match="bfloat16 would not move"):
+        model.to(torch.bfloat16).update_teacher()
 
 
 def test_forward_moves_neither_teacher_nor_centre():
@@ -613,6 +668,17 @@ def test_compiles_into_one_graph(variant):
         assert_close(compiled[name], expected[name], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("swap_sampling", ["independent", "blockwise"])
+def test_compiled_pretraining_takes_another_batch_size(swap_sampling):
+    """The last batch of an epoch is smaller; the masks are drawn inside the graph."""
+    model = build(MicronBertForPreTraining, swap_sampling=swap_sampling)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for batch_size in (4, 3):
+        outputs = compiled(seeded(batch_size, 2, 3, 32, 32))
+        assert outputs.bool_swapped_pos.sum(1).eq(8).all()
+
+
 def test_compiled_training_step_gives_the_same_gradients():
     """With inductor, the real code generator, on the whole pretraining model."""
     plain, compiled = (build(MicronBertForPreTraining, num_hidden_layers=1).train() for _ in range(2))
@@ -660,6 +726,15 @@ def test_wrong_frames_are_refused(model_class, pixel_values, message):
         build(model_class)(pixel_values)
 
 
+def test_wrong_sampling_is_refused():
+    with pytest.raises(ValueError, match="swap_ratio"):
+        sample_swapped_positions(1, (4, 4), 1.0)
+    with pytest.raises(ValueError, match="indepndent"):
+        sample_swapped_positions(1, (4, 4), 0.5, "indepndent")
+    with pytest.raises(ValueError, match="as a tensor .*, got NoneType"):
+        build(MicronBertModel)(None)
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
@@ -692,6 +767,8 @@ def test_wrong_crops_are_refused():
         (torch.tensor([0]), None, r"\(2,\) integers, got \(1,\)"),
         (torch.zeros(2, 4), None, r"\(2, 3\), got \(2, 4\)"),
         (torch.tensor([0, 1]), "multi_label_classification", "Multi-label"),
+        (torch.tensor([[0.0, 1.0, 2.0], [0, 0, 0]]), None, r"\[0, 1\]"),
+        (torch.tensor([[0.0, 1.0, math.nan], [0, 0, 0]]), None, r"\[0, 1\]"),
         (torch.tensor([0, 1]), "regression", "regression"),
     ],
 )
@@ -730,6 +807,9 @@ def test_action_units_train_with_binary_cross_entropy():
         (dict(teacher_temperature=0.0), "teacher_temperature"),
         (dict(teacher_momentum=1.5), "teacher_momentum"),
         (dict(reconstruction_loss_weight=-1.0), "reconstruction_loss_weight"),
+        (dict(layer_norm_eps=-1.0), "layer_norm_eps"),
+        (dict(hidden_act="golu"), "hidden_act"),
+        (dict(pooling="patch_of_interest", use_patch_of_interest=False), "use_patch_of_interest"),
     ],
 )
 def test_impossible_configs_are_refused(changes, message):

@@ -20,6 +20,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from .configuration_micron_bert import MicronBertConfig
+from .image_processing_micron_bert import MicronBertImageProcessor
 from .modeling_micron_bert import MicronBertForPreTraining, sincos_position_table
 
 
@@ -70,7 +71,7 @@ class CheckpointError(ValueError):
 
 def convert_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> Path:
     """
-    Write a [`MicronBertForPreTraining`] folder (config.json, model.safetensors, conversion.json) from a checkpoint of
+    Write a [`MicronBertForPreTraining`] folder (model, image processor, conversion.json) from a checkpoint of
     the original code.
 
     Sizes are read from the tensors; head counts, temperatures and the attention mode from the arguments stored in the
@@ -106,6 +107,8 @@ def convert_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> P
     unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
     try:
         model.save_pretrained(unfinished)
+        height, width = model.config.image_height_width
+        MicronBertImageProcessor(size={"height": height, "width": width}).save_pretrained(unfinished)
         provenance = {
             "source_file": checkpoint_path.name,
             "epoch": checkpoint.get("epoch"),

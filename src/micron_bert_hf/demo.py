@@ -25,7 +25,7 @@ from transformers import pipeline, set_seed
 from .configuration_micron_bert import MicronBertConfig
 from .data import FramePairs, check_subjects_disjoint, holdout_subjects
 from .evaluation import majority_baseline, predict
-from .hub import save_for_hub
+from .hub import check_replaceable, save_for_hub
 from .image_processing_micron_bert import MicronBertImageProcessor
 from .modeling_micron_bert import MicronBertForMicroExpressionClassification, MicronBertForPreTraining
 from .synthetic import generate_micro_expressions
@@ -92,6 +92,7 @@ def run_demo(output_dir: str | os.PathLike, seed: int = 0, recipe: DemoRecipe | 
 
 
 def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
+    check_replaceable(output_dir / MODEL_NAME)  # before the work, not after it
     output_dir.mkdir(parents=True, exist_ok=True)
     # results.json says that a run is complete: an old one must not stand beside new files
     (output_dir / RESULTS_NAME).unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def save_for_hub(
         raise TypeError(f"Expected a MicronBertImageProcessor, got {type(image_processor).__name__}.")
     results_text = None if results is None else json.dumps(results, indent=2, allow_nan=False, default=_refuse) + "\n"
     output_dir = Path(output_dir).resolve()  # a link stays a link
-    kept = _check_replaceable(output_dir)
+    kept = check_replaceable(output_dir)
 
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     new_dir = output_dir.parent / f".{output_dir.name}.{uuid.uuid4().hex}"
@@ -137,7 +137,7 @@ def _save_image_processor(image_processor: MicronBertImageProcessor, folder: Pat
     published.save_pretrained(folder)
 
 
-def _check_replaceable(folder: Path) -> list[Path]:
+def check_replaceable(folder: Path) -> list[Path]:
     """
     The files to keep of a folder that may be replaced.
 

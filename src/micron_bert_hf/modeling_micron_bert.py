@@ -75,7 +75,7 @@ class MicronBertModelOutput(ModelOutput):
             Only with `attention_mode="full"` and eager attention.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*):
             With `output_hidden_states=True`: `num_hidden_layers + 1` of `(2 * batch_size, 1 + num_patches,
-            hidden_size)`; rows 2b and 2b + 1 are the two frames of pair b.
+            hidden_size)`; rows 2b and 2b + 1 are the two frames of pair b; before the final norm.
         attentions (`tuple(torch.FloatTensor)`, *optional*):
             With `output_attentions=True` under eager attention: `num_hidden_layers` of
             `(2 * batch_size, num_attention_heads, 1 + num_patches, 1 + num_patches)`.
@@ -298,14 +298,20 @@ def sample_swapped_positions(
     Returns:
         `torch.BoolTensor` of shape `(batch_size, rows * columns)`: `True` = take the patch from frame 1.
     """
+    if not 0.0 <= swap_ratio < 1.0:
+        raise ValueError(f"`swap_ratio` must be in [0, 1), got {swap_ratio}.")
+    if swap_sampling not in ("independent", "blockwise"):
+        raise ValueError(f"`swap_sampling` must be independent or blockwise, got {swap_sampling!r}.")
     num_patches = grid[0] * grid[1]
     num_swapped = round(swap_ratio * num_patches)
-    noise = torch.rand(batch_size, num_patches, device=device, generator=generator)
+    # even as None, a generator selects an overload of torch.rand that refuses the symbolic sizes of torch.compile
+    source = {"device": device} if generator is None else {"device": device, "generator": generator}
+    noise = torch.rand(batch_size, num_patches, **source)
     if swap_sampling == "independent":
         return sample_independent_positions(noise, num_swapped)
     # blocks of the smallest area overlap about half the time: twice the blocks that would tile the count suffices
     num_blocks = 2 * math.ceil(num_patches / BLOCK_MIN_PATCHES)
-    block_noise = torch.rand(batch_size, num_blocks, 4, device=device, generator=generator)
+    block_noise = torch.rand(batch_size, num_blocks, 4, **source)
     return sample_blockwise_positions(noise, block_noise, grid, num_swapped)
 
 
@@ -392,7 +398,7 @@ def diagonal_attention(query: torch.Tensor, key: torch.Tensor, scaling: float) -
         scaling (`float`): multiplies the dot products; the released code uses head_dim ** -0.5
 
     Returns:
-        `torch.FloatTensor` of shape `(batch_size, num_heads, num_patches)`, float32, in (0, 1].
+        `torch.FloatTensor` of shape `(batch_size, num_heads, num_patches)`, at least float32, in [0, 1].
     """
     return _DiagonalAttention.apply(query, key, scaling)
 
@@ -524,6 +530,8 @@ def classification_loss(
     if problem_type == "multi_label_classification":
         if labels.shape != logits.shape:
             raise ValueError(f"Multi-label `labels` must be {tuple(logits.shape)}, got {tuple(labels.shape)}.")
+        if not torch.compiler.is_compiling() and not bool(((labels >= 0) & (labels <= 1)).all()):
+            raise ValueError(f"Multi-label `labels` must lie in [0, 1], got {labels.tolist()}.")
         return nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
     if problem_type != "single_label_classification":
         raise ValueError(
@@ -545,6 +553,8 @@ def check_frames(pixel_values: torch.Tensor, config: MicronBertConfig, leading: 
         ValueError: wrong number of dimensions, channels, dtype; sides that the patch does not divide; NaN or infinity.
     """
     expected = f"({', '.join(map(str, leading))}, {config.num_channels}, height, width)"
+    if not isinstance(pixel_values, torch.Tensor):
+        raise ValueError(f"Expected frames as a tensor of shape {expected}, got {type(pixel_values).__name__}.")
     shape = tuple(pixel_values.shape)
     fixed = (*leading, config.num_channels, "height", "width")
     if len(shape) != len(fixed) or any(isinstance(size, int) and size != given for size, given in zip(fixed, shape)):
@@ -557,7 +567,8 @@ def check_frames(pixel_values: torch.Tensor, config: MicronBertConfig, leading: 
         raise ValueError(
             f"Expected floating-point frames, as the image processor makes them, got {pixel_values.dtype}."
         )
-    if not torch.compiler.is_compiling() and not bool(torch.isfinite(pixel_values).all()):
+    has_values = not torch.compiler.is_compiling() and not pixel_values.is_meta
+    if has_values and not bool(torch.isfinite(pixel_values).all()):
         raise ValueError("The frames contain NaN or infinite pixels; every pixel must be finite.")
 
 
@@ -754,16 +765,19 @@ class DiagonalMicroAttention(nn.Module):
 
         if self.config.attention_mode == "full":
             attended, weights = self._full_attention(query, key, value[:, None])
-            diagonal = diagonal_attention(query, key, self.scaling) if weights is None else weights.diagonal(0, 2, 3)
+            diagonal = (
+                diagonal_attention(query, key, self.scaling) if weights is None else weights.diagonal(0, 2, 3).float()
+            )
             gate = torch.ones_like(patch_of_interest)
+            rescale = 1
         else:
             attended, weights = value, None
             diagonal = diagonal_attention(query, key, self.scaling)
-            gate = diagonal[:, 0] * (diagonal.shape[-1] if self.config.rescale_attention else 1)
+            rescale = diagonal.shape[-1] if self.config.rescale_attention else 1
+            gate = diagonal[:, 0] * rescale
         if self.config.use_patch_of_interest:
             is_distribution = self.config.patch_of_interest_score == "softmax"
-            rescale = diagonal.shape[-1] if is_distribution and self.config.rescale_attention else 1
-            gate = gate * patch_of_interest * rescale
+            gate = gate * patch_of_interest * (rescale if is_distribution else 1)
         return self.o_proj(gate[..., None].to(attended.dtype) * attended), diagonal, weights
 
     def still_diagonal(self, target_states: torch.Tensor) -> torch.FloatTensor:
@@ -883,6 +897,8 @@ class MicronBertPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    # an EMA step is smaller than half precision resolves
+    _keep_in_fp32_modules_strict = ["teacher", "center"]
     _can_record_outputs = {"hidden_states": MicronBertLayer, "attentions": MicronBertAttention}
     # losses here are means over the batch: Trainer must not divide them by the number of items again
     accepts_loss_kwargs = False
@@ -957,8 +973,7 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
 
     The self-distillation teacher and its centre are moved by the training loop, after the optimiser's step, with
     [`~MicronBertForPreTraining.update_teacher`] and [`~MicronBertForPreTraining.update_center`]; `forward` changes no
-    state. After loading an encoder that was trained without a teacher, call
-    [`~MicronBertForPreTraining.reset_teacher`].
+    state.
     """
 
     def __init__(self, config: MicronBertConfig):
@@ -973,6 +988,14 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
         self.post_init()
         if self.teacher is not None:
             self.reset_teacher()
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """As in every model; a teacher missing from the folder (an encoder's, say) starts as the student."""
+        model, report = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if model.teacher is not None and any(name.startswith("teacher.") for name in report["missing_keys"]):
+            model.reset_teacher()
+        return (model, report) if output_loading_info else model
 
     @can_return_tuple
     def forward(
@@ -994,7 +1017,8 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
             crop_pixel_values (`torch.FloatTensor` of shape `(batch_size, num_channels, h, w)` or `(batch_size,
                 num_crops, num_channels, h, w)`, or a sequence of the latter with different sizes, *optional*):
                 Random crops of frame 1, any size the patch divides. `"mse"`: one or more. `"self_distillation"`: at
-                least two, the first two are the global views. When `None` the agreement term is left out.
+                least two, the first two are the global views. When `None` the agreement term is left
+                out; with `"none"` they are not looked at.
             teacher_temperature (`float`, *optional*):
                 Of the self-distillation teacher; see [`teacher_temperature_at_epoch`]. Defaults to the config's.
             return_loss (`bool`, defaults to `True`): Always computed; there so that Trainer finds an evaluation loss.
@@ -1006,7 +1030,7 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
         bool_swapped_pos = self._swapped_positions(bool_swapped_pos, target, grid)
         swapped = swap_patches(target, reference, bool_swapped_pos, patch_size)
 
-        outputs = self.micron_bert(torch.stack([swapped, reference], dim=1), **kwargs)
+        outputs = self.micron_bert(torch.stack([swapped, reference], dim=1), **{**kwargs, "return_dict": True})
         logits = self.decoder(outputs.last_hidden_state, grid)
 
         restored = reconstruction_target(target, patch_size, self.config.norm_pix_loss)
@@ -1108,6 +1132,8 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
         """
         Move the teacher: `teacher = momentum * teacher + (1 - momentum) * student`; default `config.teacher_momentum`.
         """
+        if self.center.dtype in (torch.bfloat16, torch.float16):
+            raise ValueError(f"A teacher of {self.center.dtype} would not move; train in float32 with autocast.")
         momentum = self.config.teacher_momentum if momentum is None else momentum
         for teacher, student in self._followed_tensors():
             teacher.mul_(momentum).add_(student, alpha=1.0 - momentum)
@@ -1152,7 +1178,7 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
             labels (`torch.LongTensor` of shape `(batch_size,)` or `torch.Tensor` of shape `(batch_size, num_labels)`,
                 *optional*): One class, or several in [0, 1]; see [`classification_loss`].
         """
-        outputs = self.micron_bert(pixel_values, **kwargs)
+        outputs = self.micron_bert(pixel_values, **{**kwargs, "return_dict": True})
         logits = self.classifier(self.dropout(self._pool(outputs)))
         loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
         return MicronBertForMicroExpressionClassificationOutput(
@@ -1169,7 +1195,9 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
             return outputs.last_hidden_state.mean(dim=1)
         if self.config.pooling == "change":
             still = self.micron_bert.diagonal_micro_attention.still_diagonal(outputs.frame_hidden_states[:, 0, 1:])
-            weight = attention_drop(outputs.diagonal_attention[:, 0], still) * outputs.patch_of_interest
+            weight = attention_drop(outputs.diagonal_attention[:, 0], still)
+            if self.config.use_patch_of_interest:
+                weight = weight * outputs.patch_of_interest
             weight = weight / weight.abs().mean(dim=1, keepdim=True).clamp(min=MIN_MEAN_CHANGE)
             features = self.change_norm(outputs.last_hidden_state)
             return (weight[..., None].to(features.dtype) * features).mean(dim=1)

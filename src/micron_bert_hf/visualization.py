@@ -38,15 +38,15 @@ def relative_change(diagonal_attention: np.ndarray, still_diagonal_attention: np
     Args:
         diagonal_attention (`np.ndarray` of shape `(rows, columns)`): of (onset, apex), positive
         still_diagonal_attention (`np.ndarray` of shape `(rows, columns)`, *optional*): of (onset, onset). Without it
-        the
-            largest diagonal stands in for it, as in the original visualisation; a patch's texture then shows as well.
+            the largest diagonal stands in for it, as in the original visualisation; a patch's texture then shows too.
 
     Returns:
         `1 - diagonal / still`, `(rows, columns)`, at most 1; 0 = unchanged, below 0 = more than in the still pair.
     """
     if still_diagonal_attention is None:
         return 1.0 - diagonal_attention / diagonal_attention.max()
-    return 1.0 - diagonal_attention / still_diagonal_attention
+    # a diagonal underflows to 0 where another patch is far more alike
+    return 1.0 - diagonal_attention / np.maximum(still_diagonal_attention, np.finfo(np.float32).tiny)
 
 
 def overlay(frame: np.ndarray, values: np.ndarray, low: float, high: float, colormap: str) -> np.ndarray:

@@ -100,6 +100,8 @@ def predict(
     Args:
         pairs: labelled with the model's own class numbers.
     """
+    if model.config.problem_type == "multi_label_classification":
+        raise ValueError("A prediction table holds one class a pair, got a multi-label model.")
     if pairs.labels is None:
         raise ValueError("A prediction table needs labelled pairs; give `FramePairs` a `label2id`.")
     loader = DataLoader(pairs, batch_size=batch_size, collate_fn=ClassificationCollator(None, seed=0))

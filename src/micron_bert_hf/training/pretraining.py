@@ -63,8 +63,19 @@ class PretrainingArguments:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if self.learning_rate <= 0.0:
-            raise ValueError(f"`learning_rate` must be positive, got {self.learning_rate}.")
+        for name in ("learning_rate", "max_grad_norm"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
+        for name in ("weight_decay", "num_crops"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if not 0.0 <= self.warmup_share <= 1.0:
+            raise ValueError(f"`warmup_share` must be in [0, 1], got {self.warmup_share}.")
+        low, high = self.crop_area_range
+        if not (0.0 < low <= high <= 1.0 and 0.0 < self.crop_scale <= 1.0):
+            raise ValueError(
+                f"`crop_area_range` and `crop_scale` must be in (0, 1], got {self.crop_area_range}, {self.crop_scale}."
+            )
 
 
 @dataclass(frozen=True)
@@ -89,14 +100,16 @@ def pretrain(
     Train `model` in place. Each epoch drops the remainder that does not fill a step.
 
     Args:
-        model: its teacher, if it has one, must be initialised ([`~MicronBertForPreTraining.reset_teacher`]).
+        model: its teacher, if it has one, follows from where it stands.
         pairs: labels, if any, are not used.
         progress (`bool`): a bar with the loss parts and pairs per second.
 
     Raises:
-        ValueError: fewer pairs than one step needs.
+        ValueError: fewer pairs than one step needs, or fewer crops than self-distillation needs.
         FloatingPointError: the loss is not finite.
     """
+    if model.teacher is not None and arguments.num_crops < 2:
+        raise ValueError(f"Self-distillation needs `num_crops` of at least 2, got {arguments.num_crops}.")
     accelerator = Accelerator(gradient_accumulation_steps=arguments.gradient_accumulation_steps)
     samples_per_step = arguments.batch_size * arguments.gradient_accumulation_steps * accelerator.num_processes
     steps_per_epoch = len(pairs) // samples_per_step
@@ -104,7 +117,7 @@ def pretrain(
         raise ValueError(f"One step takes {samples_per_step} pairs, got only {len(pairs)}.")
     total_steps = steps_per_epoch * arguments.epochs
 
-    collator = _collator(model, arguments)
+    collator = _collator(model, pairs, arguments)
     sampler = RandomSampler(
         pairs,
         num_samples=steps_per_epoch * samples_per_step,
@@ -162,13 +175,16 @@ def pretrain(
     return PretrainingResult(history, seconds, total_steps * samples_per_step / seconds)
 
 
-def _collator(model: MicronBertForPreTraining, arguments: PretrainingArguments) -> PretrainingCollator:
+def _collator(
+    model: MicronBertForPreTraining, pairs: FramePairs, arguments: PretrainingArguments
+) -> PretrainingCollator:
     config = model.config
     patch_size = config.patch_size
-    crop_size = tuple(max(1, round(arguments.crop_scale * count)) * patch_size for count in config.patch_grid)
+    grid = tuple(side // patch_size for side in pairs.pixel_values.shape[-2:])
+    crop_size = tuple(max(1, round(arguments.crop_scale * count)) * patch_size for count in grid)
     return PretrainingCollator(
         lambda generator: sample_swapped_positions(
-            1, config.patch_grid, config.swap_ratio, config.swap_sampling, generator=generator
+            1, grid, config.swap_ratio, config.swap_sampling, generator=generator
         ),
         augmentation=arguments.augmentation,
         seed=arguments.seed,
