@@ -55,7 +55,7 @@ class DemoRecipe:
     num_train_subjects: int = 50
     num_test_subjects: int = 20
     clips_per_class: int = 2
-    difficulty: float = 0.3
+    difficulty: float = 0.15
     classes: tuple[str, ...] = ("happiness", "surprise", "disgust", "repression")
     model: Mapping[str, Any] = field(
         default_factory=lambda: {
@@ -70,7 +70,7 @@ class DemoRecipe:
         }
     )
     pretraining_epochs: int = 6
-    fine_tuning_epochs: int = 15
+    fine_tuning_epochs: int = 24
     batch_size: int = 8
     pretraining_learning_rate: float = 1e-3
     fine_tuning_learning_rate: float = 1e-3

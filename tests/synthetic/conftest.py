@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from micron_bert_hf.synthetic import generate_micro_expressions
+from micron_bert_hf.synthetic import generate_micro_expressions, generate_unlabelled_clips
 from micron_bert_hf.synthetic.face_model import FaceModel
 from micron_bert_hf.synthetic.geometry import Camera
 from micron_bert_hf.synthetic.skin import SkinPainter
@@ -28,6 +28,17 @@ def small():
 @pytest.fixture(scope="session")
 def small_rows():
     return list(generate_micro_expressions(**SMALL))
+
+
+@pytest.fixture(scope="session")
+def flow_rows():
+    """Frames large enough that a sub-pixel movement shows above the sensor's noise."""
+    return list(generate_micro_expressions(2, 1, image_size=160, difficulty=0.3, seed=7))
+
+
+@pytest.fixture(scope="session")
+def unlabelled_row():
+    return next(generate_unlabelled_clips(1, seconds=2.5, fps=20, image_size=48, difficulty=0.5, seed=5))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from micron_bert_hf.synthetic import ACTION_UNITS, LANDMARK_NAMES
-from micron_bert_hf.synthetic.face_model import LEFT_EYE, RIGHT_EYE, facial_unit_weights, sample_identity
+from micron_bert_hf.synthetic.expressions import UNIT_REACH
+from micron_bert_hf.synthetic.face_model import (
+    LEFT_EYE,
+    LID_CLOSURE_UNITS,
+    RIGHT_EYE,
+    SKIN,
+    UNIT_DISPLACEMENT,
+    facial_unit_weights,
+    sample_identity,
+)
 from micron_bert_hf.synthetic.geometry import rotation_matrix
 from micron_bert_hf.synthetic.rasterizer import rasterize, vertex_normals
 from micron_bert_hf.synthetic.skin_canvas import canvas_position
@@ -36,6 +45,56 @@ def test_every_action_unit_moves_the_face(face_model):
     for unit in ACTION_UNITS:
         moved = face_model.express(face_model.vertices, {unit: (1.0, 1.0)}) - face_model.vertices
         assert np.abs(moved).max() > 0.02, unit
+
+
+@pytest.mark.parametrize("unit", ACTION_UNITS)
+def test_every_unit_moves_its_region_by_the_stated_distance(face_model, unit):
+    """Independent form of `unit_displacement`: on a picture's pixels instead of vertices."""
+    vertices, size = face_model.vertices, 300
+    eye_distance = 2 * 0.30777
+
+    def positions(shape):
+        return (shape[:, :2] * [1, -1] + [0.75, 8.0]) * size / 2.0
+
+    solid = face_model.triangles[face_model.solid_triangles]
+    surface = rasterize(positions(vertices), 10 - vertices[:, 2], solid, size, size)
+    moved = face_model.express(vertices, {unit: (1.0, 1.0)})
+    corners = solid[surface.triangle[surface.hit]]
+    lip_or_skin = (face_model.vertex_part[corners] == SKIN).all(1) & (vertices[corners, 2] > 0.6).all(1)
+    outside = lip_or_skin & (face_model.inside_mouth[corners] < 0.5).all(1)
+    length = np.linalg.norm((moved - vertices)[corners][outside][..., :2], axis=-1)
+    length = (length * surface.barycentric[surface.hit][outside]).sum(1) / eye_distance
+    measured = np.quantile(length[length > 0.2 * length.max()], 0.95)
+    expected = 0.197 if unit in LID_CLOSURE_UNITS else UNIT_DISPLACEMENT
+    assert measured == pytest.approx(expected, rel=0.15)
+    assert face_model.unit_displacement(unit) == pytest.approx(expected, rel=0.01)
+
+
+def test_displacement_grows_in_proportion_to_intensity(face_model):
+    for unit in (5, 12, 26):
+        full, half = (face_model.displacement({unit: (i, i)}).max() for i in (1.0, 0.5))
+        assert half == pytest.approx(full / 2, rel=0.02)
+
+
+def test_table_of_reach_is_that_of_the_mesh(face_model):
+    assert UNIT_REACH.keys() == ACTION_UNITS.keys()
+    for unit, reach in UNIT_REACH.items():
+        assert 1000 * face_model.unit_reach(unit) == pytest.approx(reach, abs=0.06), unit
+
+
+def test_no_lid_lies_inside_an_eyeball(face_model, subject):
+    everything = {5: (0.8, 0.8), 7: (1.0, 1.0), 6: (1.0, 1.0), 43: (0.4, 0.7), 12: (1.0, 1.0)}
+    for units in ({}, everything, {43: (1.0, 1.0)}):
+        vertices = face_model.express(subject.vertices, units)
+        for part in (LEFT_EYE, RIGHT_EYE):
+            ball = vertices[face_model.eye_vertices[part]]
+            radius = np.linalg.norm(ball - ball.mean(0), axis=1).mean()
+            rest = face_model.vertices[face_model.eye_vertices[part]]
+            rest_distance = np.linalg.norm(face_model.vertices - rest.mean(0), axis=1) / 0.14956
+            outer = (face_model.vertex_part == SKIN) & (rest_distance > 1.03) & (rest_distance < 1.3)
+            assert outer.sum() > 50
+            distance = np.linalg.norm(vertices[outer] - ball.mean(0), axis=1) / radius
+            assert distance.min() > 1.029
 
 
 def test_express_leaves_its_input_alone_and_no_action_is_no_motion(face_model, subject):
@@ -70,7 +129,7 @@ def test_action_unit_moves_its_landmark_on_its_own_side(face_model, subject, uni
 
 def test_midline_units(face_model, subject):
     jaw = face_model.express(subject.vertices, {26: (0.5, 0.5)}) - subject.vertices
-    assert landmark(face_model, jaw, "chin")[1] < -0.03
+    assert landmark(face_model, jaw, "chin")[1] < -0.02
     upper_lip = face_model.express(subject.vertices, {10: (0.5, 0.5)}) - subject.vertices
     assert landmark(face_model, upper_lip, "upper_lip")[1] > 0.01
 
@@ -96,7 +155,8 @@ def test_halves_of_a_split_unit_add_up(face_model):
 
 
 def test_unit_weights_by_hand():
-    weights = facial_unit_weights({6: (0.4, 0.2), 7: (0.1, 0.1), 26: (0.2, 0.6)})
+    gains = {6: 1.0, 7: 1.0, 26: 1.0}
+    weights = facial_unit_weights({6: (0.4, 0.2), 7: (0.1, 0.1), 26: (0.2, 0.6)}, gains)
     assert weights == pytest.approx(
         {
             "cheekSquintLeft": 0.4,
@@ -107,7 +167,7 @@ def test_unit_weights_by_hand():
         }
     )
     with pytest.raises(ValueError, match=r"unknown action unit\(s\) \[99\]"):
-        facial_unit_weights({99: (1.0, 1.0)})
+        facial_unit_weights({99: (1.0, 1.0)}, gains)
 
 
 def test_identities_differ_and_follow_the_generator(face_model):

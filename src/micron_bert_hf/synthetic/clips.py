@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from .backgrounds import paint_background
 from .expressions import CLASS_ACTION_UNITS, ClipPlan, Temperament, sample_clip_plan, sample_temperament
 from .face_model import FaceModel
 from .geometry import Camera, FaceState
 from .lighting import Light, sample_light
+from .long_clips import LongClipPlan, sample_long_clip_plan
 from .motion import ground_truth_motion, landmark_positions
-from .rendering import Background, render, sample_background
+from .rendering import render
 from .sensor import Sensor, expose
 from .skin import SkinPainter
 from .subject import Subject, sample_subject
@@ -22,13 +24,15 @@ DATASET_NAME = "synthetic"
 # little less, as automatic exposure does). Ours.
 _SHOT_NOISE = 0.006
 _FACE_BRIGHTNESS = 0.26
-# Magnification of the face (1 shows the whole head); at the upper end the chin still lies in the picture. Ours.
+# Magnification of the face (1 shows the whole head); at the upper end every landmark still lies in the picture. Ours.
 _FILL = (0.95, 1.12)
 # Frames are compressed above this difficulty, at a quality in this range.
 _COMPRESSED_ABOVE = 0.5
 _JPEG_QUALITY = (82, 95)
 # Random streams: each has its own key, so that no draw in one shifts another.
-_SESSION_STREAM, _CLIP_STREAM, _SENSOR_STREAM, _BACKGROUND_STREAM = 1, 2, 3, 4
+_SESSION_STREAM, _CLIP_STREAM, _SENSOR_STREAM, _BACKGROUND_STREAM, _ORDER_STREAM = 1, 2, 3, 4, 5
+# The subjects of unlabelled clips have streams of their own, so that no face is met again in a labelled set.
+_UNLABELLED_STREAMS = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class ClipParameters:
         seed: of the whole set.
         fps: frames per second.
         frames: `"pair"` renders onset and apex only, `"clip"` every frame.
+        color: `"rgb"`, or `"grey"` for a camera without colour.
     """
 
     classes: tuple[str, ...]
@@ -52,13 +57,33 @@ class ClipParameters:
     seed: int
     fps: int
     frames: str
+    color: str = "rgb"
+
+
+@dataclass(frozen=True)
+class UnlabelledParameters:
+    """What decides how unlabelled clips look; part of the cache's key.
+
+    Attributes:
+        seconds: length of each clip.
+        classes: labels of the micro-expressions that may occur, each of `CLASS_ACTION_UNITS`.
+        image_size, difficulty, seed, fps, color: as in [`ClipParameters`].
+    """
+
+    seconds: float
+    classes: tuple[str, ...]
+    image_size: int
+    difficulty: float
+    seed: int
+    fps: int
+    color: str
 
 
 @dataclass(frozen=True)
 class _Session:
     subject: Subject
     light: Light
-    background: Background
+    background: np.ndarray
     white_balance: np.ndarray
     saturation: float
     resting_pose: np.ndarray
@@ -66,9 +91,25 @@ class _Session:
     temperament: Temperament
 
 
-def subject_name(index: int) -> str:
-    """`subject_id` of the subject with this number."""
-    return f"s{index:03d}"
+def clip_order(subject_index: int, parameters: ClipParameters) -> list[tuple[int, str, int]]:
+    """(number, label, repetition) of a subject's clips, by number.
+
+    Numbers are drawn, so that neither the order of the rows nor a `sample_id` tells the class. A clip has the same
+    number whichever other classes are asked for, and however many repetitions.
+    """
+    labels = list(CLASS_ACTION_UNITS)
+    clips = []
+    for repetition in range(parameters.clips_per_class):
+        shuffled = _stream(parameters.seed, _ORDER_STREAM, subject_index, repetition).permutation(len(labels))
+        for place, position in enumerate(shuffled):
+            if labels[position] in parameters.classes:
+                clips.append((repetition * len(labels) + place, labels[position], repetition))
+    return clips
+
+
+def subject_name(index: int, parameters: ClipParameters | UnlabelledParameters) -> str:
+    """`subject_id` of the subject with this number: `"s003"`, or `"u003"` in unlabelled clips."""
+    return f"{'u' if isinstance(parameters, UnlabelledParameters) else 's'}{index:03d}"
 
 
 class ClipRenderer:
@@ -78,20 +119,27 @@ class ClipRenderer:
         self.face_model = FaceModel()
         self.painter = SkinPainter(self.face_model)
 
-    def render_subject(self, subject_index: int, parameters: ClipParameters) -> Iterator[dict[str, Any]]:
-        """Rows of one subject, by class and then by repetition; see `generation.generate_micro_expressions`."""
+    def render_subject(
+        self, subject_index: int, parameters: ClipParameters | UnlabelledParameters
+    ) -> Iterator[dict[str, Any]]:
+        """Rows of one subject; see `generation`. Labelled clips come in the order of [`clip_order`]."""
         session = self._sample_session(subject_index, parameters)
-        for label in parameters.classes:
-            for repetition in range(parameters.clips_per_class):
-                yield self._render_clip(session, subject_index, label, repetition, parameters)
+        if isinstance(parameters, UnlabelledParameters):
+            yield self._render_unlabelled_clip(session, subject_index, parameters)
+            return
+        for number, label, repetition in clip_order(subject_index, parameters):
+            yield self._render_clip(session, subject_index, number, label, repetition, parameters)
 
-    def _sample_session(self, subject_index: int, parameters: ClipParameters) -> _Session:
-        rng = _stream(parameters.seed, _SESSION_STREAM, subject_index)
+    def _sample_session(self, subject_index: int, parameters: ClipParameters | UnlabelledParameters) -> _Session:
+        unlabelled = isinstance(parameters, UnlabelledParameters)
+        first_stream = _UNLABELLED_STREAMS if unlabelled else 0
+        rng = _stream(parameters.seed, first_stream + _SESSION_STREAM, subject_index)
+        background = _stream(parameters.seed, first_stream + _BACKGROUND_STREAM, subject_index)
         subject = sample_subject(self.face_model, self.painter, rng)
         return _Session(
             subject=subject,
             light=sample_light(rng),
-            background=sample_background(_stream(parameters.seed, _BACKGROUND_STREAM, subject_index)),
+            background=paint_background(background),
             white_balance=np.exp(rng.normal(0, 0.03, 3)),
             saturation=rng.uniform(0.72, 0.95),
             resting_pose=np.deg2rad(rng.normal(0, [4, 3, 1.5])),
@@ -100,7 +148,13 @@ class ClipRenderer:
         )
 
     def _render_clip(
-        self, session: _Session, subject_index: int, label: str, repetition: int, parameters: ClipParameters
+        self,
+        session: _Session,
+        subject_index: int,
+        number: int,
+        label: str,
+        repetition: int,
+        parameters: ClipParameters,
     ) -> dict[str, Any]:
         # A class keeps its number whichever classes are asked for, so that its clips are the same in every set.
         key = (subject_index, list(CLASS_ACTION_UNITS).index(label), repetition)
@@ -108,27 +162,20 @@ class ClipRenderer:
         plan = sample_clip_plan(
             rng, label, parameters.difficulty, parameters.fps, session.temperament, session.resting_pose
         )
-        shift_x, shift_y = rng.normal(0, 0.012, 2) * parameters.image_size
-        camera = Camera.framing(
-            parameters.image_size,
-            session.subject.eye_centre,
-            session.subject.eye_to_chin,
-            fill=session.fill * np.exp(rng.normal(0, 0.015)),
-            shift=(float(shift_x), float(shift_y)),
-        )
+        camera = _camera(session, parameters.image_size, rng)
         wanted = range(plan.num_frames) if parameters.frames == "clip" else (0, plan.apex_index)
         sensor = None
         frames = {}
         for index in wanted:
             linear = self._render_linear(session, camera, plan, index)
             if sensor is None:  # exposed once, on the onset frame, as a camera with fixed exposure
-                sensor = _sensor(session, linear, parameters.difficulty)
+                sensor = _sensor(session, linear, parameters)
             frames[index] = expose(linear, sensor, _stream(parameters.seed, _SENSOR_STREAM, *key, index))
         onset, apex = (_face_state(self.face_model, session.subject, plan, index) for index in (0, plan.apex_index))
         truth = ground_truth_motion(self.face_model, camera, onset, apex)
-        subject_id = subject_name(subject_index)
+        subject_id = subject_name(subject_index, parameters)
         row = {
-            "sample_id": f"{subject_id}_{label}_{repetition}",
+            "sample_id": f"{subject_id}_{number:03d}",
             "subject_id": subject_id,
             "dataset": DATASET_NAME,
             "label": label,
@@ -153,21 +200,79 @@ class ClipRenderer:
             row["frames"] = np.stack([frames[index] for index in wanted])
         return row
 
-    def _render_linear(self, session: _Session, camera: Camera, plan: ClipPlan, index: int) -> np.ndarray:
+    def _render_unlabelled_clip(
+        self, session: _Session, subject_index: int, parameters: UnlabelledParameters
+    ) -> dict[str, Any]:
+        rng = _stream(parameters.seed, _UNLABELLED_STREAMS + _CLIP_STREAM, subject_index)
+        plan = sample_long_clip_plan(
+            rng,
+            parameters.seconds,
+            parameters.difficulty,
+            parameters.fps,
+            session.temperament,
+            session.resting_pose,
+            parameters.classes,
+        )
+        camera = _camera(session, parameters.image_size, rng)
+        frames = np.empty((plan.num_frames, parameters.image_size, parameters.image_size, 3), np.uint8)
+        landmarks = []
+        sensor = None
+        for index in range(plan.num_frames):
+            linear = self._render_linear(session, camera, plan, index)
+            if sensor is None:
+                sensor = _sensor(session, linear, parameters)
+            noise = _stream(parameters.seed, _UNLABELLED_STREAMS + _SENSOR_STREAM, subject_index, index)
+            frames[index] = expose(linear, sensor, noise)
+            state = _face_state(self.face_model, session.subject, plan, index)
+            landmarks.append(landmark_positions(self.face_model, camera, state))
+        subject_id = subject_name(subject_index, parameters)
+        return {
+            "sample_id": f"{subject_id}_000",
+            "subject_id": subject_id,
+            "dataset": DATASET_NAME,
+            "fps": parameters.fps,
+            "intervals": [
+                {
+                    "onset": event.onset,
+                    "apex": event.apex,
+                    "offset": event.offset,
+                    "label": event.label,
+                    "action_units": {str(unit): sides for unit, sides in event.action_units.items()},
+                }
+                for event in plan.events
+            ],
+            "frames": frames,
+            "landmarks": np.stack(landmarks),
+        }
+
+    def _render_linear(
+        self, session: _Session, camera: Camera, plan: ClipPlan | LongClipPlan, index: int
+    ) -> np.ndarray:
         state = _face_state(self.face_model, session.subject, plan, index)
         units = plan.action_units_at(index)
         return render(self.face_model, session.subject, state, units, camera, session.light, session.background)
 
 
-def _face_state(face_model: FaceModel, subject: Subject, plan: ClipPlan, index: int) -> FaceState:
+def _face_state(face_model: FaceModel, subject: Subject, plan: ClipPlan | LongClipPlan, index: int) -> FaceState:
     vertices = face_model.express(subject.vertices, plan.action_units_at(index))
     return FaceState(vertices, plan.pose_at(index), plan.gaze_at(index))
 
 
-def _sensor(session: _Session, linear: np.ndarray, difficulty: float) -> Sensor:
-    size = len(linear)
+def _camera(session: _Session, image_size: int, rng: np.random.Generator) -> Camera:
+    shift_x, shift_y = rng.normal(0, 0.012, 2).clip(-0.03, 0.03) * image_size
+    return Camera.framing(
+        image_size,
+        session.subject.eye_centre,
+        session.subject.eye_to_chin,
+        fill=session.fill * np.exp(rng.normal(0, 0.015)),
+        shift=(float(shift_x), float(shift_y)),
+    )
+
+
+def _sensor(session: _Session, linear: np.ndarray, parameters: ClipParameters | UnlabelledParameters) -> Sensor:
+    size, difficulty = len(linear), parameters.difficulty
     face = linear[int(0.3 * size) : int(0.7 * size), int(0.3 * size) : int(0.7 * size)]
-    exposure = _FACE_BRIGHTNESS / face.mean() * (0.75 + 0.25 / (1 + session.subject.skin.melanin / 3))
+    exposure = _FACE_BRIGHTNESS / face.mean() * (0.45 + 0.55 / (1 + session.subject.skin.melanin / 4))
     return Sensor(
         exposure=float(exposure),
         white_balance=session.white_balance,
@@ -177,6 +282,7 @@ def _sensor(session: _Session, linear: np.ndarray, difficulty: float) -> Sensor:
         read_noise=_SHOT_NOISE * 0.6 * (1 + difficulty),
         exposure_flicker=0.004 * (1 + 2 * difficulty),
         jpeg_quality=_JPEG_QUALITY if difficulty > _COMPRESSED_ABOVE else None,
+        grey=parameters.color == "grey",
     )
 
 

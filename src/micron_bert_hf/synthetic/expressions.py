@@ -1,10 +1,15 @@
 """What a face does in a clip: classes as action-unit combinations, their course over time, and all the rest that
 moves.
 
-Intensities run from 0 to 1; about 0.1 is FACS level A (trace), 0.3 level B (slight), 0.5 level C. The combinations are
-ours, modelled on the labelling criteria of CASME II (Yan et al., PLoS ONE 9(1), e86041, 2014), which were written down
-from
-memory here: check them against the paper before calling them its criteria. Every number is ours.
+Intensities run from 0 to 1, the same visible displacement for every unit (`face_model.UNIT_DISPLACEMENT`). Every class
+draws its strength from one distribution, and the strength of a combination is divided by how much of the face it moves
+(`COMBINATION_BALANCE`), so that neither the largest nor the mean displacement tells the classes apart.
+
+The combinations are ours. They follow, as far as we remember them, the labelling criteria of CASME II (Yan et al.,
+PLoS ONE 9(1), e86041, 2014: happiness by 6 or 12, disgust by 9, 10 or 4+7, surprise by 1+2 or 2, repression by 15 or
+17) and the objective classes of Davison et al. (J. Imaging 4(10), 119, 2018); 14 and 24 in repression, 26 in surprise
+and all mixing shares are our additions. That a micro-expression lasts at most 0.5 s follows Yan et al. (J. Nonverbal
+Behavior 37, 217-230, 2013). Every other number is ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,38 +21,33 @@ from .face_model import ACTION_UNITS, MIDLINE_UNITS
 from .geometry import HeadPose, rotation_matrix
 
 
-# Class -> alternative combinations {action unit: (lowest, highest) peak intensity}. The order is part of the random
+# Class -> alternative combinations of action units, each as likely as the others. The order is part of the random
 # streams: new classes go to the end.
-CLASS_ACTION_UNITS: Mapping[str, Sequence[Mapping[int, tuple[float, float]]]] = {
-    "happiness": ({12: (0.10, 0.28)}, {6: (0.12, 0.35), 12: (0.08, 0.25)}, {6: (0.2, 0.4)}),
-    "surprise": (
-        {1: (0.2, 0.5), 2: (0.2, 0.5)},
-        {1: (0.2, 0.45), 2: (0.2, 0.45), 5: (0.15, 0.5)},
-        {1: (0.15, 0.4), 2: (0.15, 0.4), 26: (0.04, 0.12), 25: (0.1, 0.25)},
-        {2: (0.25, 0.55)},
-    ),
-    "disgust": (
-        {9: (0.2, 0.5)},
-        {10: (0.18, 0.45)},
-        {9: (0.15, 0.4), 10: (0.12, 0.3)},
-        {4: (0.2, 0.45), 7: (0.2, 0.5)},
-        {4: (0.15, 0.4), 9: (0.15, 0.4)},
-    ),
-    "repression": (
-        {15: (0.25, 0.55)},
-        {17: (0.2, 0.5)},
-        {15: (0.2, 0.45), 17: (0.15, 0.4)},
-        {14: (0.25, 0.55)},
-        {14: (0.2, 0.4), 24: (0.2, 0.4)},
-    ),
-    "sadness": ({1: (0.25, 0.5), 4: (0.1, 0.3)}, {1: (0.2, 0.45), 15: (0.2, 0.45)}),
-    "anger": ({4: (0.2, 0.5), 7: (0.2, 0.5), 23: (0.1, 0.3)}, {4: (0.2, 0.5), 24: (0.2, 0.45)}),
-    "fear": (
-        {1: (0.2, 0.4), 2: (0.1, 0.3), 4: (0.15, 0.35), 5: (0.2, 0.5), 20: (0.15, 0.35)},
-        {5: (0.2, 0.5), 20: (0.2, 0.45)},
-    ),
-    "contempt": ({14: (0.3, 0.6)},),
+CLASS_ACTION_UNITS: Mapping[str, Sequence[tuple[int, ...]]] = {
+    "happiness": ((12,), (6, 12), (6,)),
+    "surprise": ((1, 2), (1, 2, 5), (1, 2, 25, 26), (2,), (25, 26)),
+    "disgust": ((9,), (10,), (9, 10), (4, 7), (4, 9)),
+    "repression": ((15,), (17,), (15, 17), (14,), (14, 24)),
+    "sadness": ((1, 4), (1, 15)),
+    "anger": ((4, 7, 23), (4, 24)),
+    "fear": ((1, 2, 4, 5, 20), (5, 20)),
+    "contempt": ((14,),),
 }
+# Peak intensity of a labelled unit at difficulty 0 (its logarithm is uniform), before the subject's gains and the
+# balance below. The same for every class.
+STRENGTH = (0.18, 0.55)
+# How much of the face each unit moves: mean displacement of the front of the mean face at intensity 1.0, in
+# thousandths of the distance between the eyes (`FaceModel.unit_reach`; a test holds this table to the mesh).
+UNIT_REACH: Mapping[int, float] = {
+    1: 5.7, 2: 3.8, 4: 12.5, 5: 1.7, 6: 15.5, 7: 8.8, 9: 15.4, 10: 9.5, 12: 13.6, 14: 13.7, 15: 12.0, 16: 4.7, 17: 4.0,
+    18: 16.4, 20: 11.4, 23: 7.3, 24: 13.6, 25: 8.0, 26: 13.7, 28: 7.4, 43: 5.1,
+}  # fmt: skip
+# A combination's strength is multiplied by (typical reach / its summed reach) ** COMBINATION_BALANCE. At 0,
+# combinations of many or of wide units would show by their mean displacement, at 1 those of narrow units by their
+# largest. Chosen where classifiers on either scalar come nearest to chance (about 0.28 and 0.27 for four classes, 800
+# clips of the mean face at difficulty 0.7).
+COMBINATION_BALANCE = 0.85
+_TYPICAL_REACH = 15.0
 # Class -> class of the three-class protocol of the Micro-Expression Grand Challenge 2019 (See et al., FG 2019).
 # Repression is negative there too.
 THREE_CLASS_LABELS: Mapping[str, str] = {
@@ -60,6 +60,12 @@ BLINK = 43
 # Units that may accompany any class, as a subject's habit or by chance.
 HABITUAL_UNITS = (1, 2, 4, 7, 10, 12, 14, 17, 24)
 DISTRACTOR_UNITS = (1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24)
+# Seconds from onset to offset of a micro-expression, and the part of a unit's course before its peak.
+DURATION = (0.16, 0.50)
+_RISE_SHARE = (0.30, 0.55)
+# Spread of the units' lags as a part of the duration; a combination has at most this many units.
+_LAG_SHARE = 0.05
+_MOST_UNITS = 6
 # At difficulty 1 a labelled movement has this much less of its intensity.
 _INTENSITY_LOSS = 0.72
 
@@ -85,8 +91,9 @@ class ClipPlan:
     Attributes:
         action_units: labelled units -> (left, right) peak intensity.
         other_units: unlabelled units -> intensity on both sides, and the blink if there is one.
-        lags: labelled units -> how much later than the others they act.
-        rise, fall: seconds from onset to apex and from apex to offset.
+        lags: labelled units -> how much later than the first of them they start.
+        rise, fall: seconds from a unit's start to its peak and from there to its end.
+        duration: seconds from the start of the first unit to the end of the last possible one, 0.16 to 0.5.
         pose: (yaw, pitch, roll) at onset; `drift` is how far they drift, `shift` (decimetres) how far the head moves.
         drift_phase: course of the drift, radians of a sine.
         gaze: (yaw, pitch) at onset; `gaze_shift` is how far they drift.
@@ -100,6 +107,7 @@ class ClipPlan:
     lags: Mapping[int, float]
     rise: float
     fall: float
+    duration: float
     pose: np.ndarray
     drift: np.ndarray
     shift: np.ndarray
@@ -117,7 +125,7 @@ class ClipPlan:
         return self.num_frames - 1
 
     def _progress(self, index: int) -> float:
-        return float(np.clip(index / self.fps / (self.rise + self.fall), 0, 1))
+        return float(np.clip(index / self.fps / self.duration, 0, 1))
 
     def action_units_at(self, index: int) -> dict[int, tuple[float, float]]:
         """(left, right) intensity of every unit that acts in frame `index`; the onset frame is neutral."""
@@ -153,6 +161,33 @@ def envelope(time: float | np.ndarray, rise: float, fall: float) -> np.ndarray:
     return np.where(np.asarray(time) <= rise, rising, falling)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Course of one micro-expression, in seconds from its onset; attributes as in [`ClipPlan`].
+
+    Attributes:
+        peak: when it is strongest, the same function of the draws for every number of units.
+    """
+
+    lags: Mapping[int, float]
+    rise: float
+    fall: float
+    duration: float
+    peak: float
+
+
+def sample_timing(rng: np.random.Generator, units: Sequence[int]) -> Timing:
+    """Draws duration, shape and lags. They do not depend on the units, so that timing tells nothing of the class."""
+    duration = float(rng.uniform(*DURATION))
+    # One lag for each of as many units as a combination may have, drawn and used alike for fewer.
+    slots = np.abs(rng.normal(0, _LAG_SHARE, _MOST_UNITS)).clip(0, 3 * _LAG_SHARE) * duration
+    slots -= slots.min()
+    active = duration - slots.max()
+    rise = active * float(rng.uniform(*_RISE_SHARE))
+    lags = {unit: float(lag) for unit, lag in zip(units, slots)}
+    return Timing(lags, rise, active - rise, duration, rise + float(slots.mean()))
+
+
 def sample_temperament(rng: np.random.Generator, difficulty: float) -> Temperament:
     """Draws a subject's expressivity; subjects differ more at a higher difficulty."""
     spread = 0.15 + 0.25 * difficulty
@@ -165,9 +200,15 @@ def sample_action_units(
 ) -> dict[int, tuple[float, float]]:
     """Draws one of the class's combinations and the (left, right) peak intensity of its units."""
     combinations = CLASS_ACTION_UNITS[label]
+    combination = combinations[rng.integers(len(combinations))]
+    strength = (
+        float(np.exp(rng.uniform(*np.log(STRENGTH))))
+        * (1 - _INTENSITY_LOSS * difficulty)
+        * combination_gain(combination)
+    )
     drawn: dict[int, tuple[float, float]] = {}
-    for unit, (low, high) in combinations[rng.integers(len(combinations))].items():
-        intensity = float(rng.uniform(low, high)) * (1 - _INTENSITY_LOSS * difficulty) * gains[unit]
+    for unit in combination:
+        intensity = strength * float(rng.uniform(0.8, 1.2)) * gains[unit]
         asymmetry = float(np.clip(rng.normal(0, 0.12), -0.35, 0.35))
         if label in UNILATERAL_CLASSES:
             asymmetry = float(rng.choice([-1, 1]) * 0.85)
@@ -175,6 +216,12 @@ def sample_action_units(
             asymmetry = 0.0
         drawn[unit] = (min(intensity * (1 + asymmetry), 1.0), min(intensity * (1 - asymmetry), 1.0))
     return drawn
+
+
+def combination_gain(combination: Sequence[int]) -> float:
+    """Factor on the strength of a combination of action units; see `COMBINATION_BALANCE`."""
+    reach = sum(UNIT_REACH[unit] for unit in combination)
+    return float((_TYPICAL_REACH / reach) ** COMBINATION_BALANCE)
 
 
 def sample_clip_plan(
@@ -194,7 +241,6 @@ def sample_clip_plan(
         resting_pose: `(3,)` (yaw, pitch, roll) of the subject, radians.
     """
     action_units = sample_action_units(rng, label, difficulty, temperament.gains)
-    rise, fall = rng.uniform(0.06, 0.20), rng.uniform(0.12, 0.28)
     pose = resting_pose + np.deg2rad(rng.normal(0, [2.5, 1.5, 1.0]))
     gaze, gaze_shift = np.deg2rad(rng.normal(0, [3, 2])), np.deg2rad(rng.normal(0, [0.5, 0.3]))
     restlessness = 0.5 + 3 * difficulty
@@ -209,16 +255,18 @@ def sample_clip_plan(
     }
     if blink:
         other_units[BLINK] = float(blink)
-    lags = {unit: float(rng.normal(0, 0.012)) for unit in action_units}
-    num_frames = max(int(np.ceil((rise + fall) * fps)) + 1, 3)
-    true_apex = int(np.clip(round(rise * fps), 1, num_frames - 2))
+    timing = sample_timing(rng, tuple(action_units))
+    # At least three frames, so that an apex lies between onset and offset.
+    num_frames = max(int(np.ceil(timing.duration * fps)) + 1, 3)
+    true_apex = int(np.clip(round(timing.peak * fps), 1, num_frames - 2))
     missed_by = round(rng.normal(0, 0.02 * difficulty) * fps)  # annotators do not hit the true apex
     return ClipPlan(
         action_units=action_units,
         other_units=other_units,
-        lags=lags,
-        rise=rise,
-        fall=fall,
+        lags=timing.lags,
+        rise=timing.rise,
+        fall=timing.fall,
+        duration=timing.duration,
         pose=pose,
         drift=drift,
         shift=shift,

@@ -13,6 +13,7 @@ from .face_model import LEFT_EYE, LEFT_LASHES, UPPER_LASHES, FaceModel, Identity
 from .geometry import FaceState, dot, rotate, rotation_matrix
 from .lighting import Light
 from .rasterizer import SurfaceBuffer
+from .styles import Style
 
 
 # The pupil's axis lies about 2 degrees outward of the line of sight (angle kappa; 2 to 5 degrees in adults).
@@ -58,7 +59,7 @@ class EyeAppearance:
     lash_strength: float
 
 
-def sample_eyes(identity: Identity, rng: np.random.Generator) -> EyeAppearance:
+def sample_eyes(identity: Identity, style: Style, rng: np.random.Generator) -> EyeAppearance:
     """Draws colour, sizes and lashes of one subject's eyes."""
     shares = IRIS_SHARES_CAUCASIAN if identity.caucasian > 0.5 else IRIS_SHARES_OTHER
     colour = (IRIS_COLOURS[rng.choice(len(IRIS_COLOURS), p=shares)] / 255) ** 2.2
@@ -73,7 +74,7 @@ def sample_eyes(identity: Identity, rng: np.random.Generator) -> EyeAppearance:
         tip = (int(root + fan), int(LASH_ROWS - 1 - length))
         cv2.line(lashes, (int(root), LASH_ROWS - 1), tip, float(rng.uniform(0.5, 1)), 2, cv2.LINE_AA)
     lashes *= np.linspace(0.15, 1, LASH_ROWS, dtype=np.float32)[:, None]
-    strength = rng.uniform(0.35, 0.75) * (1.15 - 0.45 * identity.gender)
+    strength = rng.uniform(0.35, 0.75) * (1.05 - 0.35 * identity.gender + 0.35 * style.make_up)
     return EyeAppearance(
         colour, iris_radius, pupil_radius, (fibres / fibres.std()).astype(np.float32), lashes, strength
     )

@@ -11,21 +11,26 @@ from typing import Any
 import cv2
 from tqdm.auto import tqdm
 
-from .clips import ClipParameters, ClipRenderer
-from .expressions import CLASS_ACTION_UNITS
+from .clips import ClipParameters, ClipRenderer, UnlabelledParameters
+from .expressions import CLASS_ACTION_UNITS, DURATION
+from .long_clips import PAUSE
 from .subject_cache import SubjectCache
 
 
 # Part of the cache's key. Raise it with every change that alters a row.
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 DEFAULT_CLASSES = ("happiness", "surprise", "disgust", "repression")
 # Below this the eyes are a few pixels wide and nothing that is measured here means anything.
 MIN_IMAGE_SIZE = 32
 # The fastest onset lasts 0.06 s; at fewer frames a second it falls between two frames.
 MIN_FPS = 20
 FRAME_CHOICES = ("pair", "clip")
+COLOR_CHOICES = ("rgb", "grey")
+# The shortest unlabelled clip in which the longest micro-expression fits, with a pause before and after.
+MIN_SECONDS = DURATION[1] + 2 * PAUSE
 # Subjects that workers may be ahead of the caller, beyond one each: bounds the memory.
 _AHEAD = 1
+AnyParameters = ClipParameters | UnlabelledParameters
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -39,6 +44,7 @@ def generate_micro_expressions(
     classes: Sequence[str] = DEFAULT_CLASSES,
     frames: str = "pair",
     fps: int = 100,
+    color: str = "rgb",
     num_processes: int = 1,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -59,6 +65,7 @@ def generate_micro_expressions(
         classes: keys of `CLASS_ACTION_UNITS`, without repeats.
         frames: `"pair"` renders onset and apex; `"clip"` renders every frame and adds `frames`.
         fps: frames per second, at least 20.
+        color: `"grey"` gives frames of a camera without colour (three equal channels), as SAMM's.
         num_processes: worker processes; 1 works in the caller's process. With more, the caller's script needs the
             usual `if __name__ == "__main__":` guard, since workers are spawned.
         cache_dir: folder for finished subjects, or `None`. An interrupted call goes on from there.
@@ -68,7 +75,8 @@ def generate_micro_expressions(
         One dict per clip, subject by subject. Left is the subject's left; positions are (x, y) in pixels, x to the
         right, y down, the centre of pixel (0, 0) at (0.5, 0.5).
 
-        - `sample_id`, `subject_id`, `dataset` (`str`): for instance `"s003_happiness_1"`, `"s003"`, `"synthetic"`.
+        - `sample_id`, `subject_id`, `dataset` (`str`): for instance `"s003_012"`, `"s003"`, `"synthetic"`. Neither the
+          number in `sample_id` nor the order of a subject's rows depends on the class.
         - `label`, `label_raw` (`str`): the class, twice; `THREE_CLASS_LABELS` maps it to three classes.
         - `onset`, `apex`: `(H, W, 3)` uint8 RGB frames.
         - `action_units`: `{"12": (left, right)}`, peak intensities in 0..1 of the labelled movement.
@@ -84,17 +92,9 @@ def generate_micro_expressions(
     Raises:
         ValueError: at once, before any work, if an argument is out of its range.
     """
-    for name, value, lowest in (
-        ("num_subjects", num_subjects, 1),
-        ("clips_per_class", clips_per_class, 1),
-        ("image_size", image_size, MIN_IMAGE_SIZE),
-        ("seed", seed, 0),
-        ("fps", fps, MIN_FPS),
-        ("num_processes", num_processes, 1),
-    ):
-        _check_integer(name, value, lowest)
-    if isinstance(difficulty, bool) or not isinstance(difficulty, (int, float)) or not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty is {difficulty!r}; expected a number from 0 to 1")
+    _check_integer("num_subjects", num_subjects, 1)
+    _check_integer("clips_per_class", clips_per_class, 1)
+    _check_common(image_size, difficulty, seed, fps, color, num_processes)
     if frames not in FRAME_CHOICES:
         raise ValueError(f"frames is {frames!r}; expected one of {FRAME_CHOICES}")
     parameters = ClipParameters(
@@ -105,9 +105,87 @@ def generate_micro_expressions(
         seed=seed,
         fps=fps,
         frames=frames,
+        color=color,
     )
     cache = None if cache_dir is None else SubjectCache(cache_dir, parameters, GENERATOR_VERSION)
-    return _stream_rows(num_subjects, parameters, cache, num_processes, progress)
+    total = num_subjects * len(parameters.classes) * parameters.clips_per_class
+    return _stream_rows(num_subjects, total, parameters, cache, num_processes, progress)
+
+
+def generate_unlabelled_clips(
+    num_clips: int = 4,
+    seconds: float = 3.0,
+    fps: int = 100,
+    image_size: int = 224,
+    difficulty: float = 0.5,
+    seed: int = 0,
+    *,
+    classes: Sequence[str] = DEFAULT_CLASSES,
+    color: str = "rgb",
+    num_processes: int = 1,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Makes long clips with blinks, glances, speech-like movements, head drift and none or several micro-expressions.
+
+    For pretraining, which leaves `intervals` aside, and for spotting, which is scored against them. Each clip shows
+    another subject, and none of them occurs in [`generate_micro_expressions`], whatever the seeds. Determinism,
+    processes and cache are as there; the first `k` clips are the same for every `num_clips >= k`.
+
+    Args:
+        num_clips: clips, numbered from 0.
+        seconds: length of each clip, at least 0.9. A row takes `seconds * fps * image_size**2 * 3` bytes, 45 MB for
+            3 s at 100 frames a second and 224 pixels.
+        fps, image_size, seed, color, num_processes, cache_dir, progress: as in [`generate_micro_expressions`].
+        difficulty: 0 to 1; higher means weaker micro-expressions, more speech, drift and noise.
+        classes: of the micro-expressions that may occur.
+
+    Yields:
+        One dict per clip:
+
+        - `sample_id`, `subject_id`, `dataset` (`str`): for instance `"u003_000"`, `"u003"`, `"synthetic"`.
+        - `fps` (`int`).
+        - `intervals`: list of `{"onset", "apex", "offset", "label", "action_units"}` in the order of time, frame
+          numbers with `onset < apex < offset`; empty if nothing happens. Intervals do not overlap.
+        - `frames`: `(T, H, W, 3)` uint8 RGB with `T = round(seconds * fps) + 1`.
+        - `landmarks`: `(T, K, 2)` float32, (x, y) in pixels, in the order of `LANDMARK_NAMES`.
+
+    Raises:
+        ValueError: at once, before any work, if an argument is out of its range.
+    """
+    _check_integer("num_clips", num_clips, 1)
+    if not _is_number(seconds) or not MIN_SECONDS <= seconds < float("inf"):
+        raise ValueError(f"seconds is {seconds!r}; expected a number of at least {MIN_SECONDS:g}")
+    _check_common(image_size, difficulty, seed, fps, color, num_processes)
+    parameters = UnlabelledParameters(
+        seconds=float(seconds),
+        classes=_check_classes(classes),
+        image_size=image_size,
+        difficulty=float(difficulty),
+        seed=seed,
+        fps=fps,
+        color=color,
+    )
+    cache = None if cache_dir is None else SubjectCache(cache_dir, parameters, GENERATOR_VERSION)
+    return _stream_rows(num_clips, num_clips, parameters, cache, num_processes, progress)
+
+
+def _check_common(image_size: int, difficulty: float, seed: int, fps: int, color: str, num_processes: int) -> None:
+    for name, value, lowest in (
+        ("image_size", image_size, MIN_IMAGE_SIZE),
+        ("seed", seed, 0),
+        ("fps", fps, MIN_FPS),
+        ("num_processes", num_processes, 1),
+    ):
+        _check_integer(name, value, lowest)
+    if not _is_number(difficulty) or not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty is {difficulty!r}; expected a number from 0 to 1")
+    if color not in COLOR_CHOICES:
+        raise ValueError(f"color is {color!r}; expected one of {COLOR_CHOICES}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_integer(name: str, value: Any, lowest: int) -> None:
@@ -127,9 +205,13 @@ def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _stream_rows(
-    num_subjects: int, parameters: ClipParameters, cache: SubjectCache | None, num_processes: int, progress: bool
+    num_subjects: int,
+    total: int,
+    parameters: AnyParameters,
+    cache: SubjectCache | None,
+    num_processes: int,
+    progress: bool,
 ) -> Iterator[dict[str, Any]]:
-    total = num_subjects * len(parameters.classes) * parameters.clips_per_class
     subjects = _in_process if num_processes == 1 else _in_workers
     with tqdm(total=total, unit="sample", desc="synthetic faces", disable=not progress) as bar:
         for rows in subjects(num_subjects, parameters, cache, num_processes):
@@ -139,7 +221,7 @@ def _stream_rows(
 
 
 def _in_process(
-    num_subjects: int, parameters: ClipParameters, cache: SubjectCache | None, num_processes: int
+    num_subjects: int, parameters: AnyParameters, cache: SubjectCache | None, num_processes: int
 ) -> Iterator[Sequence[dict[str, Any]]]:
     renderer = None
     for subject_index in range(num_subjects):
@@ -152,7 +234,7 @@ def _in_process(
 
 
 def _in_workers(
-    num_subjects: int, parameters: ClipParameters, cache: SubjectCache | None, num_processes: int
+    num_subjects: int, parameters: AnyParameters, cache: SubjectCache | None, num_processes: int
 ) -> Iterator[Sequence[dict[str, Any]]]:
     num_processes = min(num_processes, num_subjects)
     executor = ProcessPoolExecutor(
@@ -182,7 +264,7 @@ def _in_workers(
 
 
 def _render_and_store(
-    renderer: ClipRenderer, subject_index: int, parameters: ClipParameters, cache: SubjectCache | None
+    renderer: ClipRenderer, subject_index: int, parameters: AnyParameters, cache: SubjectCache | None
 ) -> list[dict[str, Any]]:
     rows = list(renderer.render_subject(subject_index, parameters))
     if cache is not None:
@@ -200,7 +282,7 @@ def _start_worker() -> None:
     _worker_renderer = ClipRenderer()
 
 
-def _work(subject_index: int, parameters: ClipParameters, cache: SubjectCache | None) -> list[dict[str, Any]]:
+def _work(subject_index: int, parameters: AnyParameters, cache: SubjectCache | None) -> list[dict[str, Any]]:
     return _render_and_store(_worker_renderer, subject_index, parameters, cache)
 
 

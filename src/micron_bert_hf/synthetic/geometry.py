@@ -82,8 +82,8 @@ class Camera:
 
     # Height of the eyes in the picture and part of it between eyes and chin at `fill=1`, for a face framed as in the
     # recorded databases; distance of a lab camera. Ours.
-    EYE_ROW = 0.40
-    EYE_TO_CHIN = 0.50
+    EYE_ROW = 0.44
+    EYE_TO_CHIN = 0.43
     DISTANCE = 9.0
 
     @classmethod

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .cylinder import CYLINDER_AXIS_Z
 from .eyes import eye_rotation
-from .face_model import CYLINDER_AXIS_Z, LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE, FaceModel
+from .face_model import LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE, FaceModel
 from .geometry import Camera, FaceState, rotate
-from .rasterizer import SurfaceBuffer, rasterize, visible_triangles
+from .rasterizer import SurfaceBuffer
+from .surface import visible_surface
 
 
 # A point counts as hidden in the second frame if another surface is nearer to the camera by more than this
@@ -44,10 +46,9 @@ class GroundTruth:
 def ground_truth_motion(face_model: FaceModel, camera: Camera, first: FaceState, second: FaceState) -> GroundTruth:
     """Follows every visible point of the head from `first` to `second`, both seen by `camera`."""
     size = camera.image_size
-    triangles, surface = _visible_surface(face_model, camera, first)
-    later_triangles, later_surface = _visible_surface(face_model, camera, second)
+    surface, later_surface = _seen(face_model, camera, first), _seen(face_model, camera, second)
     index = np.flatnonzero(surface.hit)
-    seen = triangles[surface.triangle.ravel()[index]]
+    seen = surface.triangle.ravel()[index]
     weights = surface.barycentric.reshape(-1, 3)[index].astype(np.float64)
     start, _ = camera.project(camera.place(_points(face_model, first, seen, weights), first.pose))
     end, end_depth = camera.project(camera.place(_follow(face_model, first, second, seen, weights), second.pose))
@@ -58,7 +59,7 @@ def ground_truth_motion(face_model: FaceModel, camera: Camera, first: FaceState,
     visible = in_image & (end_depth < later_surface.depth[row, column] + OCCLUSION_TOLERANCE)
     # A lid is thinner than the tolerance: a point of an eyeball is seen only where that eyeball is seen.
     part = face_model.triangle_part[seen]
-    later_part = face_model.triangle_part[later_triangles[later_surface.triangle[row, column]]]
+    later_part = face_model.triangle_part[later_surface.triangle[row, column]]
     visible &= ~np.isin(part, (LEFT_EYE, RIGHT_EYE)) | (later_part == part)
     return GroundTruth(
         motion=_to_image(end - start, index, size, np.float32),
@@ -100,11 +101,9 @@ def landmark_positions(face_model: FaceModel, camera: Camera, state: FaceState) 
     return camera.project(camera.place(points, state.pose))[0].astype(np.float32)
 
 
-def _visible_surface(face_model: FaceModel, camera: Camera, state: FaceState) -> tuple[np.ndarray, SurfaceBuffer]:
+def _seen(face_model: FaceModel, camera: Camera, state: FaceState) -> SurfaceBuffer:
     pixels, depth = camera.project(camera.place(state.vertices, state.pose))
-    # The same surfaces as in the rendered frame: what faces away is not drawn there either.
-    shown = visible_triangles(pixels, face_model.triangles, face_model.solid_triangles, camera.image_size)
-    return shown, rasterize(pixels, depth, face_model.triangles[shown], camera.image_size, camera.image_size)
+    return visible_surface(face_model, pixels, depth, camera.image_size)
 
 
 def _points(face_model: FaceModel, state: FaceState, triangles: np.ndarray, weights: np.ndarray) -> np.ndarray:

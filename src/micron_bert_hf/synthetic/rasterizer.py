@@ -128,9 +128,11 @@ def visible_triangles(
     pixels: np.ndarray, triangles: np.ndarray, candidates: np.ndarray, image_size: int
 ) -> np.ndarray:
     """Those of `candidates` (rows of `triangles`) that face the camera and touch the square image."""
-    corners = pixels[triangles[candidates]]
-    in_image = (corners.min(1) < image_size).all(1) & (corners.max(1) > 0).all(1)
-    return candidates[(signed_area(corners) < 0) & in_image]
+    facing = candidates[signed_area(pixels[triangles[candidates]]) < 0]
+    # A triangle is outside if its corners are all beyond the same edge; one bit for each edge.
+    beyond = (pixels <= 0) @ np.array([1, 2]) + (pixels >= image_size) @ np.array([4, 8])
+    a, b, c = beyond[triangles[facing]].T
+    return facing[(a & b & c) == 0]
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

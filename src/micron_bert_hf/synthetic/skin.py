@@ -12,6 +12,7 @@ import numpy as np
 
 from .face_model import FaceModel, Identity
 from .skin_canvas import HEIGHT, WIDTH, SkinCanvas, band_noise, blur, draw_spot, strand_noise
+from .styles import Style
 from .wrinkles import AGE_WRINKLES, FACE_WINDOW, draw_wrinkles
 
 
@@ -45,6 +46,7 @@ class SkinTexture:
         relief: `(HEIGHT, WIDTH)` float32, height of pores, hair and resting wrinkles in decimetres.
         hair_coverage: `(HEIGHT, WIDTH)` float32 in 0..1, scalp hair.
         wrinkles: maps of `wrinkles.draw_wrinkles`.
+        hair_colour: `(3,)` float32, linear RGB.
         melanin: 0 (fairest) to 6 (darkest), position in `SKIN_TONES`.
     """
 
@@ -52,6 +54,7 @@ class SkinTexture:
     relief: np.ndarray
     hair_coverage: np.ndarray
     wrinkles: Mapping[str, np.ndarray]
+    hair_colour: np.ndarray
     melanin: float
 
 
@@ -99,32 +102,34 @@ class SkinPainter:
         self._lash_roots = self._make_lash_roots()
         self._bearded = self._make_bearded()
 
-    def paint(self, identity: Identity, rng: np.random.Generator) -> SkinTexture:
+    def paint(self, identity: Identity, style: Style, rng: np.random.Generator) -> SkinTexture:
         """Paints one subject's skin; everything that varies is drawn from `rng`."""
         melanin, tone, fairness = self._sample_tone(identity, rng)
         albedo = self._paint_pigments(tone, fairness, rng)
         self._add_spots(albedo, fairness, rng)
-        albedo, lip_lines = self._paint_lips(albedo, tone, fairness, rng)
+        albedo, lip_lines = self._paint_lips(albedo, tone, fairness, style.make_up, rng)
         hair_colour = _sample_hair_colour(identity, rng)
         brows = self._draw_brows(identity, rng)
         under_brows = blur(brows, 4)
         covered = np.clip(brows * 1.05 + under_brows * 0.62, 0, 0.96)[..., None]
         albedo = albedo * (1 - covered) + hair_colour * np.float32(0.9) * covered
-        lash_strength = rng.uniform(0.9, 2.0) * (1.25 - 0.4 * identity.gender)
+        lash_strength = rng.uniform(0.8, 1.6) * (1.1 - 0.3 * identity.gender + 0.8 * style.make_up)
         albedo *= _absorb(self._lash_roots * lash_strength, LASH_ROOT_PIGMENT)
-        if identity.gender > 0.5:
-            albedo *= self._sample_beard(rng)
-        strands = self._draw_scalp_hair(identity, rng)
+        albedo = self._grow_beard(albedo, hair_colour, style, rng)
+        strands = self._draw_scalp_hair(identity, style, rng)
         strand_colour = hair_colour * np.exp(0.42 * strands.fine + 0.28 * strands.coarse)[..., None]
         albedo = albedo * (1 - strands.coverage[..., None]) + strand_colour * strands.coverage[..., None]
         relief = self._draw_relief(identity, rng, lip_lines, brows, strands)
-        wrinkles = draw_wrinkles(self.canvas, rng)
+        wrinkles = draw_wrinkles(self.canvas, identity.age, rng)
         for name, share in AGE_WRINKLES.items():
             relief[FACE_WINDOW] += wrinkles[name] * np.float32(identity.age * share)
-        oil = np.clip(self._oily + 0.15 * band_noise(rng, 20) + 0.9 * self._lips, 0.2, 2)
+        oiliness = np.float32(rng.uniform(0.35, 0.85))
+        oil = np.clip(
+            oiliness * (self._oily + 0.25 * band_noise(rng, 20)) + (0.35 + 0.5 * style.make_up) * self._lips, 0.1, 2
+        )
         oil *= (1 - 0.6 * strands.coverage) * (1 - 0.85 * np.clip(brows * 0.95 + under_brows * 0.4, 0, 1))
         albedo_and_oil = np.dstack([albedo, oil]).astype(np.float32)
-        return SkinTexture(albedo_and_oil, relief.astype(np.float32), strands.coverage, wrinkles, melanin)
+        return SkinTexture(albedo_and_oil, relief.astype(np.float32), strands.coverage, wrinkles, hair_colour, melanin)
 
     @staticmethod
     def _sample_tone(identity: Identity, rng: np.random.Generator) -> tuple[float, np.ndarray, float]:
@@ -161,9 +166,9 @@ class SkinPainter:
         albedo *= _absorb(blur(spots, 0.9), SPOT_PIGMENT)
 
     def _paint_lips(
-        self, albedo: np.ndarray, tone: np.ndarray, fairness: float, rng: np.random.Generator
+        self, albedo: np.ndarray, tone: np.ndarray, fairness: float, make_up: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        redness = rng.uniform(0.5, 1.25)
+        redness = rng.uniform(0.5, 1.1) + 0.9 * make_up
         lip_tone = tone * np.exp(-LIP_PIGMENT * redness * (0.5 + 0.5 * fairness) - 0.12 * (1 - fairness)).astype(
             np.float32
         )
@@ -175,8 +180,8 @@ class SkinPainter:
 
     def _draw_brows(self, identity: Identity, rng: np.random.Generator) -> np.ndarray:
         male = identity.gender
-        thickness = rng.uniform(0.6, 1.15) * (0.75 + 0.45 * male)
-        num_hairs = int(520 * rng.uniform(0.7, 1.1) * (0.8 + 0.35 * male))
+        thickness = rng.uniform(0.7, 1.1) * (0.52 + 0.63 * male)
+        num_hairs = int(520 * rng.uniform(0.7, 1.1) * (0.62 + 0.5 * male))
         raised, arch = rng.normal(0, 0.012), rng.uniform(-0.3, 1.0) * (1 - 0.5 * male)
         brows = np.zeros((HEIGHT, WIDTH), np.float32)
         for side in (1, -1):
@@ -194,7 +199,7 @@ class SkinPainter:
             lean = np.interp(along, [0, 0.2, 0.6, 1], [82, 50, 18, -18]) + rng.normal(0, 9, num_hairs) - across * 14
             directions = np.stack([np.cos(np.deg2rad(lean)) * side, np.sin(np.deg2rad(lean))], 1)
             lengths = rng.uniform(0.05, 0.10, num_hairs) * (1 - 0.25 * along)
-            strengths = rng.uniform(0.35, 0.9, num_hairs) * (1 - 0.3 * np.abs(across))
+            strengths = rng.uniform(0.3, 0.7 + 0.2 * male, num_hairs) * (1 - 0.3 * np.abs(across))
             brows = np.maximum(brows, self.canvas.strokes(roots, directions, lengths, strengths, curl=-0.25 * side))
         return brows
 
@@ -204,26 +209,47 @@ class SkinPainter:
         edge = np.clip(blur(openings.astype(np.float32), 2.0) * 2.2, 0, 1) * canvas.hit
         return edge * np.clip((canvas.y - 7.27) / 0.05 + 0.5, 0.35, 1)  # the upper lid has the denser lashes
 
-    def _make_bearded(self) -> np.ndarray:
+    def _make_bearded(self) -> dict[str, np.ndarray]:
+        """Kind of beard -> `(HEIGHT, WIDTH)` where it grows, 0..1."""
         canvas, blob = self.canvas, self.canvas.blob
-        chin, jaw, moustache = (
-            blob(0, 6.36, 0.45, 0.20) * 1.2,
-            blob(0.62, 6.62, 0.16, 0.28),
-            blob(0.13, 6.80, 0.17, 0.045) * 1.1,
-        )
-        region = np.clip(np.maximum(np.maximum(chin, jaw), moustache), 0, 1)
+        chin, jaw = blob(0, 6.36, 0.30, 0.17) * 1.3, blob(0.62, 6.62, 0.17, 0.28) * 1.1 + blob(0.36, 6.36, 0.2, 0.16)
+        moustache = blob(0.12, 6.79, 0.14, 0.04) * 1.3
+        beside_mouth = blob(0.31, 6.62, 0.05, 0.14) * 0.9
         bare_under_lip = np.exp(-((canvas.x / 0.12) ** 2 + ((canvas.y - 6.52) / 0.05) ** 2)) * 0.5
-        return region * (1 - self._lips) * np.clip((7.05 - canvas.y) / 0.25, 0, 1) * (1 - bare_under_lip)
+        bare = (1 - self._lips) * np.clip((7.05 - canvas.y) / 0.25, 0, 1) * (1 - bare_under_lip)
+        kinds = {
+            "moustache": moustache,
+            "goatee": np.maximum(np.maximum(moustache * 0.8, beside_mouth * 0.55), blob(0, 6.36, 0.2, 0.14)),
+            "full": np.maximum(np.maximum(chin, jaw), np.maximum(moustache, beside_mouth)),
+        }
+        kinds["stubble"] = kinds["full"]
+        return {kind: np.clip(region, 0, 1) * bare for kind, region in kinds.items()}
 
-    def _sample_beard(self, rng: np.random.Generator) -> np.ndarray:
-        strength = rng.choice([0.05, 0.35, 0.7, 1.2], p=[0.3, 0.35, 0.25, 0.1])
-        stubble = np.clip(band_noise(rng, 1.6) - 0.6, 0, 2.5)
-        density = np.float32(strength) * self._bearded * np.clip(0.8 + 0.25 * band_noise(rng, 40), 0, 2)
-        return _absorb(density * (0.28 + 0.38 * stubble), BEARD_PIGMENT)
+    def _grow_beard(
+        self, albedo: np.ndarray, hair_colour: np.ndarray, style: Style, rng: np.random.Generator
+    ) -> np.ndarray:
+        if style.beard == "none":
+            return albedo
+        # Every beard stands in the shadow of the hairs just under the skin.
+        shadow = self._bearded["full"] * np.float32(0.25 * style.beard_strength)
+        stubble = np.clip(band_noise(rng, 1.6) - 0.4, 0, 2.5)
+        region = self._bearded[style.beard]
+        if style.beard == "stubble":
+            density = region * np.float32(style.beard_strength) * np.clip(0.8 + 0.25 * band_noise(rng, 40), 0, 2)
+            return albedo * _absorb(density * (0.22 + 0.42 * stubble), BEARD_PIGMENT)
+        hairs = strand_noise(rng, 1.2, 3.5)
+        edge = np.clip((region + 0.045 * hairs + 0.05 * band_noise(rng, 9) - 0.34) / 0.36, 0, 1)
+        covered = (edge * np.float32(0.40 + 0.40 * style.beard_strength) * np.clip(0.9 + 0.25 * hairs, 0, 1.15))[
+            ..., None
+        ]
+        colour = hair_colour * np.exp(0.35 * hairs)[..., None]
+        return albedo * _absorb(shadow * (0.5 + stubble), BEARD_PIGMENT) * (1 - covered) + colour * covered
 
-    def _draw_scalp_hair(self, identity: Identity, rng: np.random.Generator) -> _Strands:
+    def _draw_scalp_hair(self, identity: Identity, style: Style, rng: np.random.Generator) -> _Strands:
         canvas, male = self.canvas, identity.gender
         height = rng.uniform(7.96, 8.12) + 0.1 * male * identity.age
+        if style.headwear is not None:  # the scalp's own hair stays behind the edge of what covers it
+            height = max(height, style.headwear.front + 0.04)
         receding = rng.uniform(0.3, 1) * male
         angle = np.abs(canvas.angle)
         hairline = (
@@ -237,6 +263,8 @@ class SkinPainter:
         fade = fade * fade * (3 - 2 * fade)
         fine, coarse = strand_noise(rng, 0.9, 14), strand_noise(rng, 4, 40)
         coverage = np.clip(fade * (1.05 + 0.7 * fine * (1 - fade)), 0, 1) * (1 - canvas.ears)
+        if style.hairstyle == "shaved":
+            coverage *= np.float32(rng.uniform(0, 0.45))
         return _Strands(coverage.astype(np.float32), fine, coarse)
 
     def _draw_relief(

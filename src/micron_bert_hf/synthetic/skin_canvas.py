@@ -10,14 +10,10 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from .face_model import CYLINDER_AXIS_Z, SKIN, FaceModel
+from .cylinder import BOTTOM_Y, CYLINDER_AXIS_Z, HEIGHT, MAX_ANGLE, TOP_Y, WIDTH, canvas_position
+from .face_model import SKIN, FaceModel
 from .rasterizer import rasterize
 
-
-# The masks in the asset were baked on this canvas: changing a number here means baking it anew.
-WIDTH, HEIGHT = 1400, 1024
-MAX_ANGLE = np.deg2rad(105)
-TOP_Y, BOTTOM_Y = 8.62, 5.92
 
 # Sub-pixel positions are handed to OpenCV's line and circle in 1/16 of a pixel.
 _SHIFT = 4
@@ -30,14 +26,6 @@ _BLOB_REACH = 5.7
 # Hair strokes are drawn at this magnification and averaged down, as OpenCV cannot draw lines thinner than a pixel.
 _STROKE_SUPERSAMPLING = 3
 _STROKE_SEGMENTS = 6
-
-
-def canvas_position(points: np.ndarray) -> np.ndarray:
-    """`(..., 3)` points of the base mesh (decimetres) -> `(..., 2)` canvas position in pixels, (column, row)."""
-    angle = np.arctan2(points[..., 0], points[..., 2] - CYLINDER_AXIS_Z)
-    column = (angle / MAX_ANGLE + 1) / 2 * WIDTH
-    row = (TOP_Y - points[..., 1]) / (TOP_Y - BOTTOM_Y) * HEIGHT
-    return np.stack([column, row], -1)
 
 
 def band_noise(rng: np.random.Generator, feature_size: float) -> np.ndarray:
@@ -189,7 +177,12 @@ class SkinCanvas:
         return result
 
     def grooves(
-        self, polylines: Sequence[Sequence[tuple[float, float]]], width: float, depth: float, rng: np.random.Generator
+        self,
+        polylines: Sequence[Sequence[tuple[float, float]]],
+        width: float,
+        depth: float,
+        window: tuple[slice, slice],
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """Wrinkles: furrows with raised rims.
 
@@ -197,17 +190,20 @@ class SkinCanvas:
             polylines: corner points of each furrow on the face, decimetres.
             width: pixels of the canvas.
             depth: decimetres.
+            window: (rows, columns) of the canvas that are wanted; furrows end inside it.
             rng: lets the furrows waver.
 
         Returns:
-            `(HEIGHT, WIDTH)` float32 height in decimetres, negative in the furrow.
+            float32 height in decimetres over `window`, negative in the furrow.
         """
-        drawn = np.zeros((HEIGHT, WIDTH), np.float32)
+        rows, columns = window
+        drawn = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
         for polyline in polylines:
             corners = np.asarray(polyline, float)
             at = np.linspace(0, len(corners) - 1, 40)
             points = np.stack([np.interp(at, np.arange(len(corners)), corners[:, axis]) for axis in range(2)], 1)
             points[:, 1] += np.cumsum(rng.normal(0, 0.0006, len(points)))
+            points = self.place(points) - [columns.start, rows.start]
             taper = np.sin(np.pi * (np.arange(len(points) - 1) + 0.5) / len(points)) ** 0.6
-            draw_polyline(drawn, self.place(points), taper.tolist(), [int(max(1, width))] * (len(points) - 1))
+            draw_polyline(drawn, points, taper.tolist(), [int(max(1, width))] * (len(points) - 1))
         return -depth * (blur(drawn, width * 0.8) - 0.75 * blur(drawn, width * 2.4))

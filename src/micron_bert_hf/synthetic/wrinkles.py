@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .cylinder import WIDTH
 from .skin_canvas import SkinCanvas, band_noise
 
 
@@ -17,6 +18,8 @@ FACE_WINDOW = (slice(240, 1010), slice(420, 980))
 # deepen. Ours.
 FURROW_DEPTH = 0.008
 MAX_FURROW_GAIN = 1.3
+# Half-width (pixels of the canvas) of the band in which the two sides' gains blend. Ours.
+_MIDLINE_BLEND = 30
 
 # Action unit -> gain of each wrinkle map.
 ACTION_UNIT_WRINKLES: Mapping[int, Mapping[str, float]] = {
@@ -37,17 +40,30 @@ ACTION_UNIT_WRINKLES: Mapping[int, Mapping[str, float]] = {
 AGE_WRINKLES: Mapping[str, float] = {"forehead": 0.44, "nasolabial": 0.64, "crows_feet": 0.56, "glabella": 0.40}
 
 
-def wrinkle_gains(action_units: Mapping[int, tuple[float, float]]) -> dict[str, float]:
-    """Gain of each wrinkle map for (left, right) intensities; both sides of the face share their mean."""
-    gains: dict[str, float] = {}
+def wrinkle_gains(action_units: Mapping[int, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """(left, right) gain of each wrinkle map for (left, right) intensities: a side folds with its own muscles."""
+    gains: dict[str, tuple[float, float]] = {}
     for action_unit, (left, right) in action_units.items():
         for name, gain in ACTION_UNIT_WRINKLES.get(action_unit, {}).items():
-            gains[name] = gains.get(name, 0.0) + gain * (left + right) / 2
-    return {name: min(gain, MAX_FURROW_GAIN) for name, gain in gains.items()}
+            before = gains.get(name, (0.0, 0.0))
+            gains[name] = (before[0] + gain * left, before[1] + gain * right)
+    return {name: (min(left, MAX_FURROW_GAIN), min(right, MAX_FURROW_GAIN)) for name, (left, right) in gains.items()}
 
 
-def draw_wrinkles(canvas: SkinCanvas, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One subject's wrinkle maps: name -> float32 height in decimetres over `FACE_WINDOW`, negative in a furrow."""
+def side_gains(left: float, right: float) -> np.ndarray:
+    """`(columns of FACE_WINDOW,)` float32, gain by column; one side fades into the other about the midline."""
+    column = np.arange(FACE_WINDOW[1].start, FACE_WINDOW[1].stop) + 0.5 - WIDTH / 2
+    share = np.clip(column / (2 * _MIDLINE_BLEND) + 0.5, 0, 1)
+    return (right + (left - right) * share).astype(np.float32)
+
+
+def draw_wrinkles(canvas: SkinCanvas, age: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One subject's wrinkle maps: name -> float32 height in decimetres over `FACE_WINDOW`, negative in a furrow.
+
+    Args:
+        age: 0 (young) to 1; young skin folds less, and not everybody's forehead folds in lines.
+    """
+    forehead_strength = float(np.clip(rng.uniform(0.05, 0.55) + 0.7 * age, 0, 1))
 
     def jitter(spread: float = 0.02) -> float:
         return rng.normal(0, spread)
@@ -62,6 +78,7 @@ def draw_wrinkles(canvas: SkinCanvas, rng: np.random.Generator) -> dict[str, np.
             (0.5 + jitter(), y + jitter()),
         ]
         for y in (7.66, 7.76, 7.86)
+        if rng.random() < 0.75
     ]
     glabella = [[(s * 0.075 + jitter(0.008), 7.40), (s * 0.07, 7.48), (s * 0.085 + jitter(0.01), 7.57)] for s in sides]
     crows_feet = [
@@ -78,14 +95,14 @@ def draw_wrinkles(canvas: SkinCanvas, rng: np.random.Generator) -> dict[str, np.
     under_lip = [[(s * 0.15, 6.47), (s * 0.03, 6.455), (-s * 0.08, 6.46)] for s in sides]
     # The chin of AU 17 puckers like an orange's skin instead of folding.
     chin = 0.0006 * band_noise(rng, 7) * canvas.blob(0, 6.35, 0.16, 0.09)
-    maps = {
-        "forehead": canvas.grooves(forehead, 4, FURROW_DEPTH, rng),
-        "glabella": canvas.grooves(glabella, 4, FURROW_DEPTH * 1.1, rng),
-        "crows_feet": canvas.grooves(crows_feet, 2.6, FURROW_DEPTH * 0.7, rng),
-        "nasolabial": canvas.grooves(nasolabial, 7, FURROW_DEPTH * 0.5, rng),
-        "nose": canvas.grooves(nose, 3, FURROW_DEPTH * 0.7, rng),
-        "mouth_corner": canvas.grooves(mouth_corner, 4, FURROW_DEPTH, rng),
-        "under_lip": canvas.grooves(under_lip, 4, FURROW_DEPTH, rng),
+    chin = np.ascontiguousarray(chin[FACE_WINDOW])
+    return {
+        "forehead": canvas.grooves(forehead, 4, FURROW_DEPTH * forehead_strength, FACE_WINDOW, rng),
+        "glabella": canvas.grooves(glabella, 4, FURROW_DEPTH * 1.1, FACE_WINDOW, rng),
+        "crows_feet": canvas.grooves(crows_feet, 2.6, FURROW_DEPTH * 0.7, FACE_WINDOW, rng),
+        "nasolabial": canvas.grooves(nasolabial, 7, FURROW_DEPTH * 0.5, FACE_WINDOW, rng),
+        "nose": canvas.grooves(nose, 3, FURROW_DEPTH * 0.7, FACE_WINDOW, rng),
+        "mouth_corner": canvas.grooves(mouth_corner, 4, FURROW_DEPTH, FACE_WINDOW, rng),
+        "under_lip": canvas.grooves(under_lip, 4, FURROW_DEPTH, FACE_WINDOW, rng),
         "chin": chin,
     }
-    return {name: np.ascontiguousarray(values[FACE_WINDOW]) for name, values in maps.items()}
