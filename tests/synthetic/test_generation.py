@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from micron_bert_hf.synthetic import (
@@ -332,3 +333,22 @@ def test_contact_sheet_is_a_readable_picture(small_rows, tmp_path):
     assert picture[:96, :96].std() > 20 and not picture[96:, 96:].any()
     with pytest.raises(ValueError, match="no rows"):
         save_contact_sheet([], tmp_path / "empty.png")
+
+
+def test_workers_end_with_a_killed_parent():
+    code = (
+        "from micron_bert_hf.synthetic import generate_micro_expressions\n"
+        "if __name__ == '__main__':\n"
+        "    for row in generate_micro_expressions(40, 1, 48, num_processes=2):\n"
+        "        print('row', flush=True)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "row\n"
+    workers = [child.pid for child in psutil.Process(parent.pid).children(recursive=True)]
+    assert len(workers) >= 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(map(psutil.pid_exists, workers)):
+        time.sleep(0.2)
+    assert not any(map(psutil.pid_exists, workers))

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -276,8 +277,15 @@ def _render_and_store(
 _worker_renderer: ClipRenderer | None = None
 
 
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, which would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
 def _start_worker() -> None:
     global _worker_renderer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _worker_renderer = ClipRenderer()
 
