@@ -1,5 +1,4 @@
-"""Micron-BERT: two frames of a face in, one feature per patch out, each weighted by how the patch compares with
-itself.
+"""Micron-BERT: two frames of a face in, one feature a patch out, weighted by how the patch compares with itself.
 
 Micron-BERT (CVPR 2023, arXiv 2304.03195), written from the paper; "released code" below is
 github.com/uark-cviu/Micron-BERT at commit 58a021b. The file reads small to large: outputs, pure functions, modules,

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from transformers import Trainer, TrainingArguments
 
 from micron_bert_hf import MicronBertForMicroExpressionClassification
-from micron_bert_hf.data import FramePairs
+from micron_bert_hf.data import ClassificationCollator, FramePairs
 from micron_bert_hf.evaluation import predict
 from micron_bert_hf.training import FineTuningArguments, classifier_from_pretrained, fine_tune
 
@@ -106,3 +107,15 @@ def test_unlabelled_pairs_and_foreign_labels_are_named(make_classifier, pairs):
     foreign.labels = torch.tensor([0, 2])
     with pytest.raises(ValueError, match="2 classes, got label 2"):
         run(make_classifier(), foreign)
+
+
+def test_trainer_gathers_the_logits_only(make_classifier, pairs, tmp_path):
+    """An ordinary `compute_metrics` takes the argmax of one array, not of a tuple with the maps in it."""
+    arguments = TrainingArguments(
+        output_dir=tmp_path, report_to="none", remove_unused_columns=False, per_device_eval_batch_size=4
+    )
+    model = make_classifier()
+    trainer = Trainer(model=model, args=arguments, data_collator=ClassificationCollator(None, seed=0))
+    output = trainer.predict(pairs)
+    assert output.predictions.shape == (len(pairs), model.config.num_labels)
+    assert output.label_ids.tolist() == pairs.labels.tolist()

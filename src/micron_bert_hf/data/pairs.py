@@ -30,8 +30,7 @@ class FramePairs(Dataset):
 
     Args:
         rows: mappings with `sample_id`, `subject_id`, `onset` and `apex` (uint8 RGB `(height, width, 3)` or PIL
-        images),
-            and `label`, the class name, where `label2id` is given.
+            images), and `label`, the class name, where `label2id` is given.
         image_processor: a list of pairs to `pixel_values (batch_size, 2, C, H, W)`.
         label2id: class name to class number; `None` for unlabelled use.
         batch_size (`int`): pairs that are processed at a time; it changes no value.
@@ -111,8 +110,7 @@ class PretrainingCollator:
 
     Args:
         draw_swapped_positions: from a generator to `bool_swapped_pos (1, num_patches)`; handed in, since the swap is
-        the
-            model's and `data` does not know the model.
+            the model's and `data` does not know the model.
         augmentation ([`PairAugmentation`], *optional*)
         seed (`int`): of all draws.
         num_crops (`int`): views of frame 1 for the agreement loss; 0 for none.

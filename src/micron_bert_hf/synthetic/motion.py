@@ -1,8 +1,7 @@
 """Exact ground-truth motion between two states of a face, and its mean over patches.
 
 The mesh is the same in both frames, so each visible point is followed exactly: its triangle and barycentric weights in
-the
-first frame give its place in the second. Eyeballs also turn with the gaze, which carries the iris along.
+the first frame give its place in the second. Eyeballs also turn with the gaze, which carries the iris along.
 """
 
 from dataclasses import dataclass, replace

@@ -1,8 +1,7 @@
 """Renders a face: visible surface, skin with bump and gloss, eyes, lashes, background, as linear light.
 
 Deferred shading: the z-buffer says which triangle each pixel shows; everything after that is arithmetic on the list of
-pixels
-that show the head. Numbers that are not sourced are ours, set by eye on rendered faces.
+pixels that show the head. Numbers that are not sourced are ours, set by eye on rendered faces.
 """
 
 from collections.abc import Mapping
