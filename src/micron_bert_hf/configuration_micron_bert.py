@@ -83,7 +83,8 @@ class MicronBertConfig(PreTrainedConfig):
             size 1.
             `"mean"` averages; `"patch_of_interest"` weights by the score, normalised to sum to 1. All ours: the
             paper does not say. `"change"` is the default because on synthetic validation subjects averaging did not
-            leave chance: a patch's texture moves its diagonal far more than a micro-movement does.
+            leave chance: a patch's texture moves its diagonal far more than a micro-movement does. It weighs small
+            differences: bfloat16 shifts scores by a few hundredths, float32 is the safe choice.
         classifier_dropout (`float`, defaults to 0.0): Dropout before the classifier, in [0, 1). Ours.
 
     Raises:
