@@ -259,7 +259,8 @@ def test_diagonal_attention_needs_memory_linear_in_patches():
     code = "import test_modeling_micron_bert as t; t.peak_of_the_diagonal(8192)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 64 * 2**20
+    # measured 34 to 76 MiB, with the threads and their buffers; kept blocks would add up to the whole matrix
+    assert int(done.stdout) < 128 * 2**20
 
 
 def test_patch_of_interest_by_hand():
