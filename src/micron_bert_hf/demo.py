@@ -41,7 +41,7 @@ RESULTS_NAME = "results.json"
 @dataclass(frozen=True)
 class DemoRecipe:
     """
-    Sizes of the demo; all ours, chosen for eight minutes on two cores and on validation subjects.
+    Sizes of the demo; all ours, chosen for about four minutes on two cores and on validation subjects.
 
     Args:
         num_train_subjects, num_test_subjects, clips_per_class (`int`)

@@ -191,7 +191,6 @@ def test_the_number_of_processes_changes_no_byte(writer, small_set, tmp_path):
     assert (other / "parameters.json").read_text() == (small_set / "parameters.json").read_text()
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_killed_run_leaves_nothing_that_loads_and_goes_on(writer, small_set, tmp_path):
     output, partial = tmp_path / "set", tmp_path / ".set.partial"
     program = f"""
