@@ -431,8 +431,50 @@ def test_long_clips_hold_their_intervals(writer, tmp_path):
     assert stored["intervals"][-1]["action_units"] == [{"unit": 4, "left": 0.5, "right": 0.25}]
     assert stored["dataset"] == "long" and "label" not in stored
     assert "intervals" in (output / "README.md").read_text()
-    with pytest.raises(ValueError, match="no labelled"):
-        next(writer.iterate_samples(output))
+    assert not (output / "results.json").exists()  # one subject cannot be split
+    *_, sample = writer.iterate_samples(output)
+    assert (sample["subject_id"], sample["label"]) == (row["subject_id"], "anger") and "motion" not in sample
+    np.testing.assert_array_equal(sample["onset"], row["frames"][50])
+    np.testing.assert_array_equal(sample["apex"], row["frames"][60])
+    np.testing.assert_array_equal(sample["landmarks_onset"], row["landmarks"][50])
+
+
+def test_long_clips_get_baselines_on_their_intervals(writer, tmp_path):
+    """Two clips of noise with two micro-expressions each, and one without any, who is no subject of the comparison."""
+    parameters = UnlabelledSetParameters(num_clips=3, seconds=0.9, image_size=48, classes=("surprise", "disgust"))
+    landmarks = np.zeros((91, len(LANDMARK_NAMES), 2), np.float32)
+    eyes = [index for index, name in enumerate(LANDMARK_NAMES) if name.startswith("eye_")]
+    landmarks[:, eyes] = (24, 16)
+    landmarks[:, [LANDMARK_NAMES.index(f"mouth_corner_{side}") for side in ("left", "right")]] = (24, 32)
+    interval = {"offset": 40, "action_units": {"9": (0.2, 0.3)}}
+    rows = [
+        {
+            "sample_id": f"u{clip:03d}_000",
+            "subject_id": f"u{clip:03d}",
+            "fps": 100,
+            "frames": np.random.default_rng(clip).integers(0, 256, (91, 48, 48, 3), np.uint8),
+            "intervals": [
+                {**interval, "onset": 3 + clip, "apex": 20, "label": "surprise"},
+                {**interval, "onset": 50, "apex": 60, "offset": 80, "label": "disgust"},
+            ]
+            if clip
+            else [],
+            "landmarks": landmarks,
+        }
+        for clip in range(3)
+    ]
+    with replayed(parameters, rows):
+        output = writer.write_dataset(tmp_path / "set", parameters, progress=False)
+    results = json.loads((output / "results.json").read_text())
+    assert (results["num_samples"], results["num_subjects"]) == (4, 2)
+    assert set(results["baselines"]) == {"majority", "onset_appearance", "frame_difference", "dis_flow"}
+    card = (output / "README.md").read_text()
+    assert "4 micro-expressions, each told its true onset frame" in card and "| DIS optical flow, SVM | 0." in card
+
+
+def test_a_folder_that_is_no_set_has_no_samples(writer, tmp_path):
+    with pytest.raises(ValueError, match="no synthetic set"):
+        next(writer.iterate_samples(tmp_path))
 
 
 def test_motion_out_of_range_is_refused_and_the_rest_is_kept():

@@ -4,6 +4,9 @@ Folds hold one subject each (or, beyond `MAX_FOLDS` subjects, several); predicti
 once (See et al., FG 2019). The interval is a percentile bootstrap over subjects, since clips of one subject are not
 independent (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
+Of long clips every micro-expression is a sample, from its true onset to its annotated apex; they store no motion, so
+that `true_flow` is left out.
+
 All but `majority` look at a crop round the eyes and the mouth that the TRUE landmarks of the onset frame give:
 
 | name | features | classifier |
@@ -73,13 +76,17 @@ BASELINES: Mapping[str, str] = {
 }
 
 
+class TooFewToCompare(ValueError):
+    """Fewer than two subjects or two classes: nothing to learn from one and test on the other."""
+
+
 def measure_baselines(samples: Iterable[Mapping[str, Any]], label_names: Sequence[str]) -> dict[str, Any]:
     """Trains and scores every baseline of `BASELINES`.
 
     Args:
         samples: rows with `sample_id`, `subject_id`, `label`, `onset` and `apex` (`(H, W, 3)` uint8 RGB), `motion`
-            (`(H, W, 2)`, pixels) and `landmarks_onset` (`(K, 2)`, pixels), from the generator or from
-            `dataset_writer.iterate_samples`. They are consumed one by one.
+            (`(H, W, 2)`, pixels, or absent from all) and `landmarks_onset` (`(K, 2)`, pixels), from the generator or
+            from `dataset_writer.iterate_samples`. They are consumed one by one.
         label_names: the fixed label set.
 
     Returns:
@@ -88,7 +95,8 @@ def measure_baselines(samples: Iterable[Mapping[str, Any]], label_names: Sequenc
         the 95 % intervals `uf1_interval`, `uar_interval` as `[low, high]`.
 
     Raises:
-        ValueError: for fewer than two subjects or classes, a repeated `sample_id` or an unknown label.
+        TooFewToCompare: for fewer than two subjects or classes.
+        ValueError: for a repeated `sample_id` or an unknown label.
     """
     sample_ids, subjects, labels = [], [], []
     features: dict[str, list[np.ndarray]] = {name: [] for name in _CLASSIFIERS}
@@ -103,14 +111,15 @@ def measure_baselines(samples: Iterable[Mapping[str, Any]], label_names: Sequenc
     if len(set(sample_ids)) != len(sample_ids):
         raise ValueError(f"{len(sample_ids)} samples have {len(set(sample_ids))} different names; expected no repeats")
     if len(set(subjects)) < 2 or len(set(labels)) < 2:
-        raise ValueError(
+        raise TooFewToCompare(
             f"there are {len(set(subjects))} subject(s) and {len(set(labels))} class(es); expected two of each or more"
         )
     truth, groups = np.array(labels), np.array(subjects)
     folds = subject_folds(groups)
     predictions = {"majority": predict_majority(truth, folds, len(label_names))}
     for name, make in _CLASSIFIERS.items():
-        predictions[name] = _predict(np.array(features[name]), truth, folds, make)
+        if features[name]:
+            predictions[name] = _predict(np.array(features[name]), truth, folds, make)
     return {
         "protocol": f"subject-disjoint, {len(folds)} folds over {len(set(subjects))} subjects, pooled predictions;"
         f" 95 % bootstrap interval over subjects, {NUM_BOOTSTRAP_SAMPLES} resamples, seed {BOOTSTRAP_SEED}",
@@ -127,23 +136,26 @@ def measure_baselines(samples: Iterable[Mapping[str, Any]], label_names: Sequenc
                 **_score_with_intervals(truth, predictions[name], groups, label_names),
             }
             for name, description in BASELINES.items()
+            if name in predictions
         },
     }
 
 
 def baseline_features(sample: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """One float32 vector for each trained baseline: 100 numbers, 200 for flow."""
+    """One float32 vector for each trained baseline: 100 numbers, 200 for flow. Without `motion`, no `true_flow`."""
     onset, apex = (cv2.cvtColor(np.ascontiguousarray(sample[name]), cv2.COLOR_RGB2GRAY) for name in ("onset", "apex"))
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(onset, apex, None)
     rows, columns = _face_crop(sample["landmarks_onset"], len(onset))
     before, after = (image[rows, columns].astype(np.float32) for image in (onset, apex))
     difference = np.abs((after - after.mean()) - (before - before.mean()))
-    return {
+    features = {
         "onset_appearance": _on_grid(before),
         "frame_difference": _on_grid(difference),
         "dis_flow": _relative_flow(flow[rows, columns]),
-        "true_flow": _relative_flow(sample["motion"][rows, columns].astype(np.float32)),
     }
+    if "motion" in sample:
+        features["true_flow"] = _relative_flow(sample["motion"][rows, columns].astype(np.float32))
+    return features
 
 
 def subject_folds(subjects: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

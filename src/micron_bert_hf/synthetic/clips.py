@@ -20,10 +20,11 @@ from .subject import Subject, sample_subject
 
 
 DATASET_NAME = "synthetic"
-# Noise of the sensor at difficulty 0, in linear light, and the brightness to which faces are exposed (dark skin a
-# little less, as automatic exposure does). Ours.
+# Noise of the sensor at difficulty 0, in linear light, and the brightness to which faces are exposed. Dark skin is
+# exposed to less: a camera that meters the whole scene keeps it dark, and the white of the eye does not glare. Ours.
 _SHOT_NOISE = 0.006
 _FACE_BRIGHTNESS = 0.26
+_DARKEST_EXPOSURE, _MELANIN_OF_HALF_EXPOSURE = 0.30, 3.0
 # Magnification of the face (1 shows the whole head); at the upper end every landmark still lies in the picture. Ours.
 _FILL = (0.95, 1.12)
 # Frames are compressed above this difficulty, at a quality in this range.
@@ -272,7 +273,8 @@ def _camera(session: _Session, image_size: int, rng: np.random.Generator) -> Cam
 def _sensor(session: _Session, linear: np.ndarray, parameters: ClipParameters | UnlabelledParameters) -> Sensor:
     size, difficulty = len(linear), parameters.difficulty
     face = linear[int(0.3 * size) : int(0.7 * size), int(0.3 * size) : int(0.7 * size)]
-    exposure = _FACE_BRIGHTNESS / face.mean() * (0.45 + 0.55 / (1 + session.subject.skin.melanin / 4))
+    kept = _DARKEST_EXPOSURE + (1 - _DARKEST_EXPOSURE) / (1 + session.subject.skin.melanin / _MELANIN_OF_HALF_EXPOSURE)
+    exposure = _FACE_BRIGHTNESS / face.mean() * kept
     return Sensor(
         exposure=float(exposure),
         white_balance=session.white_balance,

@@ -70,7 +70,7 @@ def render_card(description: Mapping[str, Any], parameters: SetParameters, resul
         _loading(parameters),
         _schema(parameters),
         _classes(parameters),
-        *([_baselines(results)] if labelled else []),
+        _baselines(results, labelled),
         f"## Making it again\n\n```\n{reproduction_command(parameters)}\n```\n\nGenerator version"
         f" {description['generator_version']}, fingerprint of the parameters `{description['fingerprint']}`. The same"
         " command gives the same frames for any number of processes; other builds of NumPy or OpenCV may differ in"
@@ -193,14 +193,16 @@ def _classes(parameters: SetParameters) -> str:
     ]
     table = _table(("class", "FACS action units", "of three classes"), rows)
     return (
-        f"## Classes\n\n{table}\n\nThe combinations are ours. They follow, as far as we remember them,"
-        " the labelling criteria of CASME II (Yan et al., PLoS ONE 9(1), e86041, 2014) and the objective classes of"
-        " Davison et al. (J. Imaging 4(10), 119, 2018). All shares, intensities and timings are ours. The three"
-        " classes are those of the Micro-Expression Grand Challenge 2019 (See et al., FG 2019)."
+        f"## Classes\n\n{table}\n\nThe combinations are ours, within the labelling criteria of CASME II"
+        " (happiness: 6 or 12; disgust: 9, 10 or 4+7; surprise: 1+2, 25 or 2; repression: 15 or 17; Yan et al., PLoS"
+        " ONE 9(1), e86041, 2014, Table 3) and, for the further classes, close to the objective classes III, V and VI"
+        " of Davison et al. (arXiv 1708.07549). Units 14 and 24 in repression, 5 and 26 in surprise are our additions."
+        " All shares, intensities and timings are ours. The three classes are those of the Micro-Expression Grand"
+        " Challenge 2019 (See et al., FG 2019)."
     )
 
 
-def _baselines(results: Mapping[str, Any] | None) -> str:
+def _baselines(results: Mapping[str, Any] | None, labelled: bool) -> str:
     if results is None:
         return "## Baselines\n\nNot measured for this set."
     rows = [
@@ -211,8 +213,9 @@ def _baselines(results: Mapping[str, Any] | None) -> str:
         )
         for scores in results["baselines"].values()
     ]
+    what = "samples" if labelled else "micro-expressions, each told its true onset frame and its annotated apex frame"
     return (
-        f"## Baselines\n\n{_table(('method', 'UF1', 'UAR'), rows)}\n\n{results['num_samples']} samples;"
+        f"## Baselines\n\n{_table(('method', 'UF1', 'UAR'), rows)}\n\n{results['num_samples']} {what};"
         f" {results['protocol']}. Chance is a UAR of {1 / len(results['label_names']):.3f}. Every method but the first"
         " crops the face by its true landmarks. All numbers and the versions of the libraries are in `results.json`."
     )

@@ -7,7 +7,7 @@ PNG is also what a dataset viewer shows and what every reader decodes.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -124,6 +124,25 @@ def from_dataset_row(stored: Mapping[str, Any]) -> dict[str, Any]:
         "action_units": {str(unit["unit"]): (unit["left"], unit["right"]) for unit in stored["action_units"]},
         "landmarks_onset": np.array(stored["landmarks"]["onset"], np.float32),
     }
+
+
+def from_unlabelled_dataset_row(stored: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Long clip on disk, its images still encoded as `{"bytes"}` -> one sample for each of its micro-expressions.
+
+    Yields:
+        `sample_id` (the clip's with the number of the interval), `subject_id`, `label`, `onset`, `apex` and
+        `landmarks_onset` as `generate_micro_expressions` gives them. A long clip stores no motion.
+    """
+    for number, interval in enumerate(stored["intervals"]):
+        onset, apex = (_decode_frame(stored["frames"][interval[name]]["bytes"]) for name in ("onset", "apex"))
+        yield {
+            "sample_id": f"{stored['sample_id']}_{number}",
+            "subject_id": stored["subject_id"],
+            "label": interval["label"],
+            "onset": onset,
+            "apex": apex,
+            "landmarks_onset": np.array(stored["landmarks"][interval["onset"]], np.float32),
+        }
 
 
 def _image(png: bytes) -> dict[str, bytes | None]:

@@ -36,7 +36,12 @@ except ImportError:  # Windows, where two runs into one folder are not kept apar
     fcntl = None
 
 from .dataset_card import render_card
-from .dataset_rows import from_dataset_row, to_dataset_row, to_unlabelled_dataset_row
+from .dataset_rows import (
+    from_dataset_row,
+    from_unlabelled_dataset_row,
+    to_dataset_row,
+    to_unlabelled_dataset_row,
+)
 from .generation import GENERATOR_VERSION
 from .presets import LabelledSetParameters, SetParameters
 from .preview import save_contact_sheet
@@ -120,8 +125,8 @@ def write_dataset(
         num_processes: worker processes that render; with more than 1 the caller's script needs the usual
             `if __name__ == "__main__":` guard.
         progress: shows progress bars.
-        baselines: measures the baselines of a labelled set with at least two subjects and two classes. They take the
-            rows one by one.
+        baselines: measures the baselines if there are at least two subjects and two classes; of long clips, on their
+            micro-expressions. They take the rows one by one.
 
     Returns:
         The folder.
@@ -133,12 +138,7 @@ def write_dataset(
     """
     parameters.rows(num_processes=num_processes)  # refuses a wrong number now; renders nothing
     output_dir = Path(output_dir).resolve()
-    wants_results = (
-        baselines
-        and isinstance(parameters, LabelledSetParameters)
-        and parameters.num_subjects >= 2
-        and len(parameters.classes) >= 2
-    )
+    wants_results = baselines and parameters.num_subjects >= 2 and len(parameters.classes) >= 2
     if _is_finished_set(output_dir, parameters):
         if wants_results and not (output_dir / RESULTS_NAME).exists():
             _add_results(output_dir, parameters, progress)
@@ -159,27 +159,32 @@ def write_dataset(
 
 
 def iterate_samples(dataset_dir: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """Samples of a labelled set on disk, one subject in memory at a time, in the order of its rows.
+    """Samples of a set on disk, one subject in memory at a time, in the order of its rows.
 
     Args:
         dataset_dir: written by [`write_dataset`].
 
     Yields:
-        `sample_id`, `subject_id`, `label`, `action_units`, `onset`, `apex`, `motion`, `expression_motion` and
-        `landmarks_onset` as `generate_micro_expressions` gives them.
+        `sample_id`, `subject_id`, `label`, `onset`, `apex` and `landmarks_onset` as `generate_micro_expressions`
+        gives them; of a labelled set also `action_units`, `motion` and `expression_motion`. Of long clips, every
+        micro-expression is a sample.
 
     Raises:
-        ValueError: if the folder holds no labelled set of this writer.
+        ValueError: if the folder holds no set of this writer.
     """
     folder = Path(dataset_dir)
     shards = sorted(folder.glob("data/train-*.parquet"))
-    if not shards or "motion" not in pq.read_schema(shards[0]).names:
-        raise ValueError(f"{folder} holds no labelled synthetic set")
+    columns = pq.read_schema(shards[0]).names if shards else []
+    if "motion" not in columns and "intervals" not in columns:
+        raise ValueError(f"{folder} holds no synthetic set")
     for shard in shards:
         with pq.ParquetFile(shard) as file:
             for group in range(file.num_row_groups):
                 for row in file.read_row_group(group).to_pylist():
-                    yield from_dataset_row(row)
+                    if "motion" in columns:
+                        yield from_dataset_row(row)
+                    else:
+                        yield from from_unlabelled_dataset_row(row)
 
 
 def check_contact_sheet(
@@ -387,15 +392,19 @@ def _describe(folder: Path, parameters: SetParameters) -> dict[str, Any]:
     }
 
 
-def _add_results(folder: Path, parameters: LabelledSetParameters, progress: bool) -> None:
+def _add_results(folder: Path, parameters: SetParameters, progress: bool) -> None:
     # scikit-learn, and the torch that `evaluation` brings along, take seconds to import: not for those who go without.
     from tqdm.auto import tqdm
 
-    from .baselines import measure_baselines
+    from .baselines import TooFewToCompare, measure_baselines
 
-    num_rows = parameters.num_subjects * parameters.rows_per_subject
-    samples = tqdm(iterate_samples(folder), total=num_rows, unit="sample", desc="baselines", disable=not progress)
-    results = measure_baselines(samples, parameters.classes)
+    is_labelled = isinstance(parameters, LabelledSetParameters)
+    num_samples = parameters.num_subjects * parameters.rows_per_subject if is_labelled else None
+    samples = tqdm(iterate_samples(folder), total=num_samples, unit="sample", desc="baselines", disable=not progress)
+    try:
+        results = measure_baselines(samples, parameters.classes)
+    except TooFewToCompare:  # long clips, whose micro-expressions are drawn, may hold hardly any
+        return
     results = {"dataset": parameters.name, "fingerprint": fingerprint(parameters), **results}
     _write_json(folder / RESULTS_NAME, results)
     _write_text(folder / CARD_NAME, render_card(_describe(folder, parameters), parameters, results))

@@ -5,11 +5,15 @@ Intensities run from 0 to 1, the same visible displacement for every unit (`face
 draws its strength from one distribution, and the strength of a combination is divided by how much of the face it moves
 (`COMBINATION_BALANCE`), so that neither the largest nor the mean displacement tells the classes apart.
 
-The combinations are ours. They follow, as far as we remember them, the labelling criteria of CASME II (Yan et al.,
-PLoS ONE 9(1), e86041, 2014: happiness by 6 or 12, disgust by 9, 10 or 4+7, surprise by 1+2 or 2, repression by 15 or
-17) and the objective classes of Davison et al. (J. Imaging 4(10), 119, 2018); 14 and 24 in repression, 26 in surprise
-and all mixing shares are our additions. That a micro-expression lasts at most 0.5 s follows Yan et al. (J. Nonverbal
-Behavior 37, 217-230, 2013). Every other number is ours.
+The combinations are ours, within published criteria. CASME II labels (Yan et al., PLoS ONE 9(1), e86041, 2014, Table
+3): happiness by 6 or 12; disgust by 9, 10 or 4+7; surprise by 1+2, 25 or 2; repression by 15 or 17, alone or
+together. The further classes stay close to the objective classes of Davison et al. (arXiv 1708.07549; as Table 9 of
+arXiv 1805.02397: class III has 4 with 5, 7 or 23, class V 1+4, 15 and 15+17, class VI 20 and 1+2+4). We read the first
+table as a third party quotes it and the second in the review. Ours: 14 and 24 in repression, 5 and 26 in surprise,
+4+24 in anger, 5 with 20 in fear, 14 for contempt, and all mixing shares.
+
+That a micro-expression lasts at most 0.5 s follows Yan et al. (J. Nonverbal Behavior 37, 217-230, 2013). Every other
+number is ours.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from .generation import DEFAULT_CLASSES, generate_micro_expressions, generate_un
 
 # The version of the generator for which the presets were fixed. Once a version is released, other bytes need other
 # names (`mer-synth-v2`), not another number here.
-PRESETS_GENERATOR_VERSION = "2"
+PRESETS_GENERATOR_VERSION = "3"
 # Frame rates of the recorded databases: SMIC has 100, CASME II and SAMM have 200 frames a second.
 FPS_CHOICES = (100, 200)
 # Motion is stored in 16 bits (see `dataset_rows`), which suffices for the movements of a face of this size. Ours.
