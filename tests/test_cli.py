@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 
 def run(*arguments, cwd=None, before=""):
@@ -11,7 +12,7 @@ def run(*arguments, cwd=None, before=""):
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize("command", ["convert", "demo", "synthesize"])
+@pytest.mark.parametrize("command", ["convert", "demo", "prepare-clips", "synthesize"])
 def test_each_command_has_a_help_page_with_an_example(command):
     done = run(command, "--help")
     assert done.returncode == 0
@@ -40,3 +41,31 @@ def test_a_missing_extra_is_named(tmp_path):
     done = run("demo", cwd=tmp_path, before=absent)
     assert done.returncode == 1
     assert "micron-bert-hf[all]" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_prepare_clips_says_what_it_made_and_what_is_wrong(tmp_path, frame_pair):
+    for subject in ("s01", "s02", "s03"):
+        (tmp_path / "lab" / subject).mkdir(parents=True)
+        for number, frame in enumerate(frame_pair):
+            Image.fromarray(frame).save(tmp_path / "lab" / subject / f"{number}.png")
+    (tmp_path / "lab" / "s03" / "2.jpg").write_bytes(b"")
+    (tmp_path / "lab" / "notes.txt").write_text("mine")
+
+    done = run("prepare-clips", "lab", "clips", cwd=tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "clips").exists()
+    assert "--fps" in done.stderr and "Traceback" not in done.stderr
+
+    done = run("prepare-clips", "lab", "clips", "--fps", "100", "--num-shards", "2", "--jobs", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"3 clips, 6 frames in {tmp_path / 'clips'}",
+        f"1 quarantined, listed with reasons in {tmp_path / 'clips' / 'quarantine.csv'}",
+        "1 files ignored: not an image or video by its name",
+    ]
+    assert "3/3" in done.stderr  # the bar counts sequences
+    options = ("--fps", "100", "--num-shards", "2", "--shard-index", "1")
+    done = run("prepare-clips", "lab", "alone", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("Not finished: 1 shards are missing (0)\n")
+    shard = "data/train-00001-of-00002.parquet"
+    assert (tmp_path / "alone" / shard).read_bytes() == (tmp_path / "clips" / shard).read_bytes()

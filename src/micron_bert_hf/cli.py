@@ -90,6 +90,33 @@ def synthesize(
         print(f"Contact sheet written to {contact_sheet}")
 
 
+@app.command()
+def prepare_clips(
+    source: Annotated[Path, typer.Argument(help="A tree of folders of frames and of video files.")],
+    output: Annotated[Path, typer.Argument(help="The folder to write; must not exist, or be empty, or be this set.")],
+    fps: Annotated[float | None, typer.Option(help="Frames a second of folders of frames; videos say theirs.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name in the column dataset. Default: that of SOURCE.")] = None,
+    subject_level: Annotated[int, typer.Option(help="Which folder below SOURCE names the subject, from 1.")] = 1,
+    image_size: Annotated[int, typer.Option(help="Reduce frames to this shorter side, in pixels.")] = 256,
+    clip_frames: Annotated[int, typer.Option(help="Cut what is longer, 3 or more.")] = 64,
+    encoding: Annotated[str, typer.Option(help="jpeg or png, of frames that cannot keep their bytes.")] = "jpeg",
+    max_pixels: Annotated[int, typer.Option(help="Do not decode larger images and videos.")] = 64_000_000,
+    num_shards: Annotated[int, typer.Option(help="Files of the set.")] = 16,
+    shard_index: Annotated[int | None, typer.Option(help="Make this shard alone, from 0; for many machines.")] = None,
+    jobs: Annotated[int, typer.Option(help="Shards made at once; as many as there are cores. Changes no byte.")] = 1,
+) -> None:
+    """Make a set of clips for pretraining from folders of frames and from videos.
+
+    What is damaged is left out and listed with the reason. A run that was interrupted goes on where it was.
+    Example: micron-bert prepare-clips recordings clips --fps 200 --jobs 8
+    """
+    from .data.clip_preparation import PreparationOptions
+    from .data.clip_preparation import prepare_clips as prepare
+
+    options = PreparationOptions(dataset, fps, image_size, clip_frames, encoding, subject_level, max_pixels)
+    print(prepare(source, output, options=options, num_shards=num_shards, shard_index=shard_index, num_processes=jobs))
+
+
 def main() -> None:
     """
     Run the command line: exit status 0, 1 with one line on standard error when the input is at fault, 2 on usage.

@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +24,20 @@ import torch
 from transformers import pipeline, set_seed
 
 from .configuration_micron_bert import MicronBertConfig
-from .data import FramePairs, check_subjects_disjoint, holdout_subjects
+from .data import FramePairs, check_subjects_disjoint, holdout_subjects, write_clips
 from .evaluation import majority_baseline, predict
 from .hub import check_replaceable, save_for_hub
 from .image_processing_micron_bert import MicronBertImageProcessor
 from .modeling_micron_bert import MicronBertForMicroExpressionClassification, MicronBertForPreTraining
 from .synthetic import generate_micro_expressions
-from .training import FineTuningArguments, PretrainingArguments, classifier_from_pretrained, fine_tune, pretrain
+from .training import (
+    FineTuningArguments,
+    PretrainingArguments,
+    RunArguments,
+    classifier_from_pretrained,
+    fine_tune,
+    pretrain,
+)
 from .visualization import prediction_figure, save_figure
 
 
@@ -49,7 +57,8 @@ class DemoRecipe:
         classes (`tuple[str, ...]`): the label set; position = class number.
         model (`dict`): fields of [`MicronBertConfig`].
         pretraining_epochs, fine_tuning_epochs, batch_size (`int`)
-        pretraining_learning_rate, fine_tuning_learning_rate (`float`)
+        pretraining_base_learning_rate (`float`): for 256 pairs a step, see [`PretrainingArguments`].
+        fine_tuning_learning_rate (`float`)
     """
 
     num_train_subjects: int = 50
@@ -72,7 +81,7 @@ class DemoRecipe:
     pretraining_epochs: int = 6
     fine_tuning_epochs: int = 24
     batch_size: int = 8
-    pretraining_learning_rate: float = 1e-3
+    pretraining_base_learning_rate: float = 0.032
     fine_tuning_learning_rate: float = 1e-3
 
 
@@ -132,16 +141,22 @@ def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
     with _stage("2/6 Pretraining without labels: restore the swapped patches", "pretrain", seconds):
         set_seed(seed)
         pretrained = MicronBertForPreTraining(MicronBertConfig(**recipe.model))
-        pretraining = pretrain(
-            pretrained,
-            FramePairs(train_rows, image_processor),
-            PretrainingArguments(
-                epochs=recipe.pretraining_epochs,
-                batch_size=recipe.batch_size,
-                learning_rate=recipe.pretraining_learning_rate,
-                seed=seed,
-            ),
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            clips = Path(folder) / "clips"
+            write_clips(clips, train_rows)  # a pair is a clip of two frames
+            pretraining = pretrain(
+                pretrained,
+                image_processor,
+                clips,
+                PretrainingArguments(
+                    epochs=recipe.pretraining_epochs,
+                    batch_size=recipe.batch_size,
+                    base_learning_rate=recipe.pretraining_base_learning_rate,
+                    pairs_per_clip=1,
+                    seed=seed,
+                ),
+                RunArguments(num_workers=0),
+            )
 
     arguments = FineTuningArguments(
         epochs=recipe.fine_tuning_epochs,

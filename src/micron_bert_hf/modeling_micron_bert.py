@@ -450,6 +450,23 @@ def reconstruction_target(pixel_values: torch.Tensor, patch_size: int, norm_pix_
     return (target - mean) / (variance + PATCH_VARIANCE_EPSILON).sqrt()
 
 
+def restored_pixels(
+    logits: torch.Tensor, pixel_values: torch.Tensor, patch_size: int, norm_pix_loss: bool
+) -> torch.FloatTensor:
+    """
+    The picture that a decoder restored: `logits (B, N, P * P * C)` to `(B, C, H, W)` in float32. With `norm_pix_loss`
+    each patch is given back the mean and variance that [`reconstruction_target`] took out of `pixel_values (B, C, H,
+    W)`.
+    """
+    patches = logits.float()
+    if norm_pix_loss:
+        target = patchify(pixel_values, patch_size).float()
+        variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
+        patches = patches * (variance + PATCH_VARIANCE_EPSILON).sqrt() + mean
+    grid = pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size
+    return unpatchify(patches, grid, patch_size)
+
+
 def teacher_temperature_at_epoch(config: MicronBertConfig, epoch: int) -> float:
     """
     Linear from `teacher_warmup_temperature` at epoch 0 to `teacher_temperature` at the last of `teacher_warmup_epochs`

@@ -9,7 +9,6 @@ from micron_bert_hf.data import (
     ClassificationCollator,
     FramePairs,
     PairAugmentation,
-    PretrainingCollator,
     per_sample_generator,
 )
 
@@ -30,13 +29,6 @@ def rows(count=5):
 
 PROCESSOR = MicronBertImageProcessor(size={"height": 16, "width": 16})
 LABEL2ID = {"a": 0, "b": 1}
-
-
-def collator(seed=0, **kwargs):
-    arguments = {"num_crops": 2, "crop_size": (8, 8), "crop_area_range": (0.4, 1.0), **kwargs}
-    return PretrainingCollator(
-        lambda generator: torch.rand(1, 4, generator=generator) < 0.5, PairAugmentation(), seed, **arguments
-    )
 
 
 def test_pixels_labels_and_identity_belong_together():
@@ -66,14 +58,15 @@ def test_bad_rows_are_named():
 
 def test_draws_depend_on_seed_epoch_and_sample_alone():
     pairs = FramePairs(rows(), PROCESSOR, LABEL2ID)
-    for make in (lambda: ClassificationCollator(PairAugmentation(), 0), collator):
-        whole = make()([pairs[index] for index in range(4)])
-        parts = [make()([pairs[index] for index in part]) for part in ((0, 1), (2, 3))]
-        for name in whole:
-            torch.testing.assert_close(torch.cat([part[name] for part in parts]), whole[name])
-        later = make()
-        later.epoch = 1
-        assert not torch.equal(later([pairs[0]])["pixel_values"], whole["pixel_values"][:1])
+    whole = ClassificationCollator(PairAugmentation(), 0)([pairs[index] for index in range(4)])
+    parts = [
+        ClassificationCollator(PairAugmentation(), 0)([pairs[index] for index in part]) for part in ((0, 1), (2, 3))
+    ]
+    for name in whole:
+        torch.testing.assert_close(torch.cat([part[name] for part in parts]), whole[name])
+    later = ClassificationCollator(PairAugmentation(), 0)
+    later.epoch = 1
+    assert not torch.equal(later([pairs[0]])["pixel_values"], whole["pixel_values"][:1])
     numbers = {torch.rand(1, generator=per_sample_generator(*key)).item() for key in ((0, 0, 1), (0, 1, 0), (1, 0, 0))}
     assert len(numbers) == 3
 
@@ -83,11 +76,3 @@ def test_the_evaluation_collator_leaves_pixels_alone():
     batch = ClassificationCollator(None, 0)([pairs[3], pairs[1]])
     assert torch.equal(batch["pixel_values"], pairs.pixel_values[[3, 1]])
     assert batch["labels"].tolist() == [0, 0]
-
-
-def test_pretraining_batches_hold_what_the_model_takes():
-    pairs = FramePairs(rows(), PROCESSOR)
-    batch = collator()([pairs[0], pairs[1]])
-    assert batch["bool_swapped_pos"].shape == (2, 4) and batch["bool_swapped_pos"].dtype == torch.bool
-    assert batch["crop_pixel_values"].shape == (2, 2, 3, 8, 8)
-    assert "crop_pixel_values" not in collator(num_crops=0)([pairs[0]])

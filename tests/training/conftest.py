@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from micron_bert_hf import MicronBertConfig, MicronBertForPreTraining, MicronBertImageProcessor
-from micron_bert_hf.data import FramePairs
+from micron_bert_hf.data import FramePairs, write_clips
 
 
 NAMES = ("upper", "lower")
@@ -17,7 +17,7 @@ def label_names():
 
 
 @pytest.fixture(scope="session")
-def pairs():
+def rows():
     random = np.random.default_rng(0)
     rows = []
     for number in range(16):
@@ -34,8 +34,25 @@ def pairs():
                 "label": NAMES[number % 2],
             }
         )
-    processor = MicronBertImageProcessor(size={"height": 16, "width": 16})
-    return FramePairs(rows, processor, {name: index for index, name in enumerate(NAMES)})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def image_processor():
+    return MicronBertImageProcessor(size={"height": 16, "width": 16})
+
+
+@pytest.fixture(scope="session")
+def pairs(rows, image_processor):
+    return FramePairs(rows, image_processor, {name: index for index, name in enumerate(NAMES)})
+
+
+@pytest.fixture(scope="session")
+def clips(rows, tmp_path_factory):
+    """The same pairs as 16 clips of two frames each."""
+    folder = tmp_path_factory.mktemp("clips") / "set"
+    write_clips(folder, rows, num_shards=3)
+    return folder
 
 
 @pytest.fixture

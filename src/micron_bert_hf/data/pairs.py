@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augmentation import NUM_CROP_DRAWS, NUM_PAIR_DRAWS, PairAugmentation, augment_pairs, random_crops
+from .augmentation import NUM_PAIR_DRAWS, PairAugmentation, augment_pairs
 
 
 ImageProcessor = Callable[..., Mapping[str, Any]]
@@ -101,53 +101,4 @@ class ClassificationCollator:
         batch = {"pixel_values": pixel_values}
         if "labels" in items[0]:
             batch["labels"] = torch.stack([item["labels"] for item in items])
-        return batch
-
-
-class PretrainingCollator:
-    """
-    Items of [`FramePairs`] to `pixel_values`, `bool_swapped_pos` and, with crops, `crop_pixel_values`.
-
-    Args:
-        draw_swapped_positions: from a generator to `bool_swapped_pos (1, num_patches)`; handed in, since the swap is
-            the model's and `data` does not know the model.
-        augmentation ([`PairAugmentation`], *optional*)
-        seed (`int`): of all draws.
-        num_crops (`int`): views of frame 1 for the agreement loss; 0 for none.
-        crop_size (`(height, width)`): pixels, divisible by the patch.
-        crop_area_range (`(float, float)` in (0, 1]): see [`random_crops`].
-    """
-
-    def __init__(
-        self,
-        draw_swapped_positions: Callable[[torch.Generator], torch.BoolTensor],
-        augmentation: PairAugmentation | None,
-        seed: int,
-        num_crops: int,
-        crop_size: tuple[int, int],
-        crop_area_range: tuple[float, float],
-    ):
-        self.draw_swapped_positions = draw_swapped_positions
-        self.augmentation = augmentation
-        self.seed = seed
-        self.num_crops = num_crops
-        self.crop_size = crop_size
-        self.crop_area_range = crop_area_range
-        self.epoch = 0
-
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        pixel_values = torch.stack([item["pixel_values"] for item in items])
-        generators = [per_sample_generator(self.seed, self.epoch, item["index"]) for item in items]
-        draws = torch.stack([torch.rand(NUM_PAIR_DRAWS, generator=generator) for generator in generators])
-        if self.augmentation is not None:
-            pixel_values = augment_pairs(pixel_values, draws, self.augmentation)
-        swapped = torch.cat([self.draw_swapped_positions(generator) for generator in generators])
-        batch = {"pixel_values": pixel_values, "bool_swapped_pos": swapped}
-        if self.num_crops > 0:
-            crop_draws = torch.stack(
-                [torch.rand(self.num_crops, NUM_CROP_DRAWS, generator=generator) for generator in generators]
-            )
-            batch["crop_pixel_values"] = random_crops(
-                pixel_values[:, 1], crop_draws, self.crop_size, self.crop_area_range
-            )
         return batch

@@ -11,7 +11,7 @@ was interrupted goes on from there: finished shards are kept, and so are finishe
 subject, so that memory holds the subjects being made and no more.
 
 `README.md` names every shard and the number of rows from the start, so that not even the hidden folder loads before it
-is whole.
+is whole. Long clips also get the index by which pretraining reads them, `clips.json`.
 """
 
 import contextlib
@@ -29,12 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs into one folder are not kept apart
-    fcntl = None
-
+from ..data.clip_set import ClipIndex
+from ..locks import LOCK_NAME, folder_lock
 from .dataset_card import render_card
 from .dataset_rows import (
     from_dataset_row,
@@ -43,7 +39,7 @@ from .dataset_rows import (
     to_unlabelled_dataset_row,
 )
 from .generation import GENERATOR_VERSION
-from .presets import LabelledSetParameters, SetParameters
+from .presets import LabelledSetParameters, SetParameters, UnlabelledSetParameters
 from .preview import save_contact_sheet
 
 
@@ -151,7 +147,10 @@ def write_dataset(
         if wants_results:
             _add_results(folder, parameters, progress)
         _write_json(folder / PARAMETERS_NAME, description)
+        if isinstance(parameters, UnlabelledSetParameters):
+            _clip_index(folder, parameters).save(folder)
         shutil.rmtree(folder / _CACHE_NAME, ignore_errors=True)
+        (folder / LOCK_NAME).unlink(missing_ok=True)
         if output_dir.exists():
             output_dir.rmdir()  # empty, or this raises
         folder.rename(output_dir)
@@ -285,32 +284,16 @@ def _partial_folder(output_dir: Path, parameters: SetParameters) -> Iterator[Pat
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise FileExistsError(f"{folder} is in the way; remove it")
     folder.mkdir(exist_ok=True)
-    with _locked(folder):
+    with folder_lock(folder):
         description = _read_description(folder)
-        if description is None and any(path.suffix != _UNFINISHED for path in folder.iterdir()):
+        if description is None and any(path.suffix != _UNFINISHED for path in folder.glob("[!.]*")):
             raise FileExistsError(f"{folder} holds something else; remove it")
         if description is None or description["fingerprint"] != fingerprint(parameters):
             # An interrupted run with other parameters: it starts over. The file that makes the folder ours goes last.
-            for path in sorted(folder.iterdir(), key=lambda path: path.name == PARAMETERS_NAME):
+            for path in sorted(folder.glob("[!.]*"), key=lambda path: path.name == PARAMETERS_NAME):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             _write_json(folder / PARAMETERS_NAME, {"fingerprint": fingerprint(parameters), **_identity(parameters)})
         yield folder
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-        except BlockingIOError as error:
-            raise FileExistsError(f"{folder} is being written by another process") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write_shards(folder: Path, parameters: SetParameters, num_processes: int, progress: bool) -> None:
@@ -390,6 +373,24 @@ def _describe(folder: Path, parameters: SetParameters) -> dict[str, Any]:
         "num_bytes": num_bytes,
         "shards": {name: _checksum(folder / name) for name in names},
     }
+
+
+def _clip_index(folder: Path, parameters: UnlabelledSetParameters) -> ClipIndex:
+    """Long clips are a set of clips to pretrain on: one row group is one clip."""
+    names = _shard_names(parameters)
+    num_frames, subjects = 0, []
+    for name in names:
+        with pq.ParquetFile(folder / name) as file:
+            for batch in file.iter_batches(batch_size=64, columns=["subject_id", "landmarks"]):
+                subjects += batch["subject_id"].to_pylist()
+                num_frames += len(batch["landmarks"].flatten())  # one list of points a frame; frames are far larger
+    return ClipIndex(
+        shards=tuple(names),
+        num_clips=tuple(_shard_subjects(number, parameters) for number in range(len(names))),
+        num_frames=num_frames,
+        subjects={parameters.name: sorted(subjects)},
+        fingerprint=fingerprint(parameters),
+    )
 
 
 def _add_results(folder: Path, parameters: SetParameters, progress: bool) -> None:

@@ -1,197 +1,509 @@
 """Self-supervised pretraining: an Accelerate loop without Trainer, since the teacher moves after each step.
 
-One step is one optimiser step, over `batch_size * gradient_accumulation_steps * processes` pairs. All draws are keyed
-by (seed, epoch, sample), so that accumulation splits a batch without changing it.
+    result = pretrain(model, image_processor, "clips", PretrainingArguments(max_steps=1000), RunArguments("OUT"))
+
+One step is one optimiser step, over `batch_size * gradient_accumulation_steps * processes` pairs. Which pairs, and
+what is random about them, is a function of the seed and the step alone (`data.pair_order`): accumulation and ranks
+split a step without changing it, and a run that was interrupted goes on as if it had not been.
 """
 
 import math
+import signal
 import time
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch.utils.data import DataLoader, RandomSampler
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import get_cosine_schedule_with_warmup
 
-from ..data import FramePairs, PairAugmentation, PretrainingCollator
+from ..data import (
+    ClipIndex,
+    ClipPairs,
+    FrameDistance,
+    PairAugmentation,
+    PairBatches,
+    PairCollator,
+    PairOrder,
+    PairViews,
+    batches_of_rank,
+)
+from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForPreTraining,
     MicronBertForPreTrainingOutput,
     sample_swapped_positions,
     teacher_temperature_at_epoch,
 )
-from .optimization import parameter_groups
+from .checkpoints import finished_checkpoints, load_checkpoint, save_checkpoint
+from .interruption import StopRequest, ignore_signals
+from .monitoring import CollapseMonitor, Stopwatch, teacher_entropy, teacher_sharpness, token_variance
+from .optimization import (
+    REFERENCE_BATCH_SIZE,
+    learning_rate_at,
+    parameter_groups,
+    scaled_learning_rate,
+    teacher_momentum_at,
+)
+from .run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class PretrainingArguments:
     """
-    Optimisation and data of a pretraining run; the architecture and its losses stand in the model's config.
+    What decides the weights, beside the model's config and the clips.
 
     Args:
-        epochs, batch_size, gradient_accumulation_steps (`int`): at least 1; `batch_size` pairs a forward and process.
-        learning_rate (`float`): peak, after a linear warm-up; then cosine to 0.
+        epochs (`int`): an epoch shows `pairs_per_clip` pairs of every clip.
+        max_steps (`int`, *optional*): instead of `epochs`.
+        batch_size, gradient_accumulation_steps (`int`): at least 1; `batch_size` pairs a forward and process.
+        base_learning_rate (`float`): for 256 pairs a step, scaled linearly with their number; peak after a linear
+            warm-up, then cosine to 0. 1.5e-4 as in facebookresearch/mae.
         weight_decay (`float`): of matrices only; 0.05 as in facebookresearch/mae.
         adam_beta2 (`float`): 0.95 as in facebookresearch/mae.
         warmup_share (`float` in [0, 1]): of all steps.
         max_grad_norm (`float`): clipping; ours.
+        final_teacher_momentum (`float` in [0, 1]): where the cosine from the config's `teacher_momentum` ends; 1 as in
+            facebookresearch/dino. Self-distillation only.
+        pairs_per_clip (`int`): pairs of a clip in an epoch, at least 1.
+        distance ([`FrameDistance`]): between the frames of a pair. 50 to 110 ms: at the 100 frames a second that this
+            is tried on, the 5 to 11 frames that are remembered of the paper (uncertain).
         num_crops (`int`): views for the agreement loss; 0 leaves it out. One suffices for `"mse"`, self-distillation
             needs two.
         crop_scale (`float` in (0, 1]): side of the resized crop relative to the image, on the patch grid; ours.
         crop_area_range (`(float, float)` in (0, 1]): area a crop keeps; the paper does not say, DINO's global views
             keep 0.4 to 1.
         augmentation ([`PairAugmentation`], *optional*)
-        seed (`int`): of order, augmentation, swaps and crops. Dropout follows torch's global generator.
+        mixed_precision (`"no"`, `"bf16"` or `"fp16"`)
+        activation_checkpointing (`bool`): less memory for more time; the same gradients.
+        compile (`bool`): through torch.compile.
+        seed (`int`): of order, pairs, augmentation, swaps, crops and dropout.
     """
 
     epochs: int = 100
+    max_steps: int | None = None
     batch_size: int = 32
     gradient_accumulation_steps: int = 1
-    learning_rate: float = 2.5e-4
+    base_learning_rate: float = 1.5e-4
     weight_decay: float = 0.05
     adam_beta2: float = 0.95
     warmup_share: float = 0.1
     max_grad_norm: float = 1.0
+    final_teacher_momentum: float = 1.0
+    pairs_per_clip: int = 4
+    distance: FrameDistance = field(default_factory=lambda: FrameDistance(50, 110, "ms"))
     num_crops: int = 1
     crop_scale: float = 0.5
     crop_area_range: tuple[float, float] = (0.4, 1.0)
     augmentation: PairAugmentation | None = field(default_factory=PairAugmentation)
+    mixed_precision: str = "no"
+    activation_checkpointing: bool = False
+    compile: bool = False
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "pairs_per_clip"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "max_grad_norm"):
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"`max_steps` must be at least 1, got {self.max_steps}.")
+        for name in ("base_learning_rate", "max_grad_norm"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
-        for name in ("weight_decay", "num_crops"):
+        for name in ("weight_decay", "num_crops", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
-        if not 0.0 <= self.warmup_share <= 1.0:
-            raise ValueError(f"`warmup_share` must be in [0, 1], got {self.warmup_share}.")
+        for name in ("warmup_share", "final_teacher_momentum"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"`{name}` must be in [0, 1], got {getattr(self, name)}.")
         low, high = self.crop_area_range
         if not (0.0 < low <= high <= 1.0 and 0.0 < self.crop_scale <= 1.0):
             raise ValueError(
                 f"`crop_area_range` and `crop_scale` must be in (0, 1], got {self.crop_area_range}, {self.crop_scale}."
             )
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"`mixed_precision` must be no, bf16 or fp16, got {self.mixed_precision!r}.")
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """
+    What does not touch the weights: where they go and what a person sees.
+
+    Args:
+        output_dir (*optional*): absent, empty, or of this very run, which then goes on. `None` keeps nothing.
+        save_steps (`int`): steps between checkpoints, at least 1.
+        save_total_limit (`int`): newest checkpoints that are kept, at least 1.
+        logging_steps (`int`): steps between the entries of the history, at least 1.
+        picture_steps (`int`): steps between pictures of reconstructions; 0 for none.
+        report_to (`"none"`, `"tensorboard"` or `"trackio"`): also log there.
+        num_workers (`int`): processes that read and decode, for each rank; 0 reads in between the steps.
+        progress (`bool`): a bar with samples a second, time left, losses and what else is watched.
+    """
+
+    output_dir: Path | None = None
+    save_steps: int = 500
+    save_total_limit: int = 2
+    logging_steps: int = 10
+    picture_steps: int = 500
+    report_to: str = "none"
+    num_workers: int = 2
+    progress: bool = True
+
+    def __post_init__(self):
+        for name in ("save_steps", "save_total_limit", "logging_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("picture_steps", "num_workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if self.report_to not in ("none", "tensorboard", "trackio"):
+            raise ValueError(f"`report_to` must be none, tensorboard or trackio, got {self.report_to!r}.")
 
 
 @dataclass(frozen=True)
 class PretrainingResult:
     """
     Args:
-        history (`list[dict[str, float]]`): one entry a step: `epoch, learning_rate, loss, reconstruction_loss` and,
-            where there is one, `contextual_agreement_loss`; means over the step's pairs of this process.
+        history (`list[dict[str, float]]`): one entry a logged step: `step` (from 1), `epoch`, `learning_rate`, `loss`,
+            `reconstruction_loss`, `grad_norm` and, where there is one, `contextual_agreement_loss`, over all pairs of
+            the step; `token_variance` and, with self-distillation, `teacher_entropy`, of the last batch of the main
+            process; `samples_per_second` over all processes, `data_wait_share`. Of this run and, where it went on,
+            those before.
         seconds (`float`): wall-clock time of the loop.
         samples_per_second (`float`): pairs, over all processes.
+        stopped_by (`int`, *optional*): the signal that ended it before its last step.
     """
 
     history: list[dict[str, float]]
     seconds: float
     samples_per_second: float
+    stopped_by: int | None = None
 
 
 def pretrain(
-    model: MicronBertForPreTraining, pairs: FramePairs, arguments: PretrainingArguments, *, progress: bool = True
+    model: MicronBertForPreTraining,
+    image_processor: MicronBertImageProcessor,
+    clips: str | Path,
+    arguments: PretrainingArguments,
+    run: RunArguments | None = None,
 ) -> PretrainingResult:
     """
-    Train `model` in place. Each epoch drops the remainder that does not fill a step.
+    Train `model` in place. With an output folder, go on from its last good checkpoint, if there is one, and leave the
+    finished model there.
 
     Args:
         model: its teacher, if it has one, follows from where it stands.
-        pairs: labels, if any, are not used.
-        progress (`bool`): a bar with the loss parts and pairs per second.
+        image_processor: its `size` must be the model's; saved with the model.
+        clips: a set of clips, see [`ClipIndex`].
 
     Raises:
-        ValueError: fewer pairs than one step needs, or fewer crops than self-distillation needs.
+        FileNotFoundError: `clips` is no set of clips.
+        FileExistsError: the output folder holds something else.
+        ValueError: another run is in the output folder, fewer crops than self-distillation needs, sizes that differ.
+        OSError: a checkpoint could not be written (the earlier ones stay), a shard is damaged.
         FloatingPointError: the loss is not finite.
     """
-    if model.teacher is not None and arguments.num_crops < 2:
-        raise ValueError(f"Self-distillation needs `num_crops` of at least 2, got {arguments.num_crops}.")
-    accelerator = Accelerator(gradient_accumulation_steps=arguments.gradient_accumulation_steps)
-    samples_per_step = arguments.batch_size * arguments.gradient_accumulation_steps * accelerator.num_processes
-    steps_per_epoch = len(pairs) // samples_per_step
-    if steps_per_epoch == 0:
-        raise ValueError(f"One step takes {samples_per_step} pairs, got only {len(pairs)}.")
-    total_steps = steps_per_epoch * arguments.epochs
-
-    collator = _collator(model, pairs, arguments)
-    sampler = RandomSampler(
-        pairs,
-        num_samples=steps_per_epoch * samples_per_step,
-        generator=torch.Generator().manual_seed(arguments.seed),
-    )
-    loader = DataLoader(pairs, batch_size=arguments.batch_size, sampler=sampler, collate_fn=collator)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, arguments.weight_decay),
-        lr=arguments.learning_rate,
-        betas=(0.9, arguments.adam_beta2),
-    )
-    # stepped once an optimiser step, outside accelerate, which would step it once a process
-    scheduler = get_cosine_schedule_with_warmup(optimizer, round(arguments.warmup_share * total_steps), total_steps)
-    unwrapped = model
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-
-    history: list[dict[str, float]] = []
-    model.train()
-    start = time.perf_counter()
-    with tqdm(
-        total=total_steps * samples_per_step,
-        desc="pretrain",
-        unit="pair",
-        disable=not (progress and accelerator.is_main_process),
-    ) as bar:
-        for epoch in range(arguments.epochs):
-            collator.epoch = epoch
-            temperature = teacher_temperature_at_epoch(unwrapped.config, epoch)
-            losses: list[dict[str, torch.Tensor]] = []
-            teacher_logits: list[torch.Tensor | None] = []
-            for batch in loader:
-                with accelerator.accumulate(model):
-                    outputs = model(**batch, teacher_temperature=temperature)
-                    losses.append(_loss_parts(outputs))
-                    teacher_logits.append(outputs.teacher_logits)
-                    accelerator.backward(outputs.loss)
-                    if not accelerator.sync_gradients:
-                        continue
-                    parts = {name: torch.stack([part[name] for part in losses]).mean().item() for name in losses[0]}
-                    if not math.isfinite(parts["loss"]):
-                        raise FloatingPointError(f"The loss must be finite, got {parts} at step {len(history) + 1}.")
-                    accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                history.append({"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0], **parts})
-                scheduler.step()
-                if unwrapped.teacher is not None:
-                    unwrapped.update_teacher()
-                    unwrapped.update_center(torch.cat(teacher_logits))
-                losses.clear()
-                teacher_logits.clear()
-                bar.update(samples_per_step)
-                bar.set_postfix({name: f"{value:.4f}" for name, value in parts.items()}, refresh=False)
-    seconds = time.perf_counter() - start
-    return PretrainingResult(history, seconds, total_steps * samples_per_step / seconds)
+    return _Pretraining(model, image_processor, Path(clips), arguments, run or RunArguments()).run()
 
 
-def _collator(
-    model: MicronBertForPreTraining, pairs: FramePairs, arguments: PretrainingArguments
-) -> PretrainingCollator:
-    config = model.config
-    patch_size = config.patch_size
-    grid = tuple(side // patch_size for side in pairs.pixel_values.shape[-2:])
-    crop_size = tuple(max(1, round(arguments.crop_scale * count)) * patch_size for count in grid)
-    return PretrainingCollator(
-        lambda generator: sample_swapped_positions(
-            1, grid, config.swap_ratio, config.swap_sampling, generator=generator
-        ),
-        augmentation=arguments.augmentation,
-        seed=arguments.seed,
-        num_crops=0 if config.contextual_agreement == "none" else arguments.num_crops,
-        crop_size=crop_size,
-        crop_area_range=arguments.crop_area_range,
-    )
+class _Pretraining:
+    """One call of [`pretrain`]."""
+
+    def __init__(
+        self,
+        model: MicronBertForPreTraining,
+        image_processor: MicronBertImageProcessor,
+        clips: Path,
+        arguments: PretrainingArguments,
+        run: RunArguments,
+    ):
+        if model.teacher is not None and arguments.num_crops < 2:
+            raise ValueError(f"Self-distillation needs `num_crops` of at least 2, got {arguments.num_crops}.")
+        self.image_size = model.config.image_height_width
+        size = image_processor.size
+        if (size["height"], size["width"]) != self.image_size:
+            raise ValueError(f"The image processor makes {dict(size)}, the model takes {self.image_size}.")
+        self.arguments, self.options = arguments, run
+        self.unwrapped = model
+        self.image_processor = image_processor
+        self.clips, self.index = clips, ClipIndex.load(clips)
+        self.accelerator = Accelerator(
+            mixed_precision=arguments.mixed_precision,
+            log_with=None if run.report_to == "none" else run.report_to,
+            project_dir=None if run.output_dir is None else str(run.output_dir),
+            # the teacher's buffers move alike on every rank; sending them round at each forward would be waste
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+        self.order = PairOrder(self.index.num_clips, arguments.pairs_per_clip, arguments.batch_size, arguments.seed)
+        self.pairs_per_step = (
+            arguments.batch_size * arguments.gradient_accumulation_steps * self.accelerator.num_processes
+        )
+        steps_per_epoch = max(1, self.order.pairs_per_epoch // self.pairs_per_step)
+        self.num_steps = arguments.max_steps or steps_per_epoch * arguments.epochs
+        self.num_warmup_steps = round(arguments.warmup_share * self.num_steps)
+        self.peak = scaled_learning_rate(arguments.base_learning_rate, self.pairs_per_step)
+        self.views = PairViews(image_processor, arguments.augmentation, self._crop_size(), arguments.crop_area_range)
+        max_entropy = math.log(model.config.projection_output_size) if model.teacher is not None else None
+        self.monitor = CollapseMonitor(max_entropy)
+        self.history: list[dict[str, float]] = []
+
+    def run(self) -> PretrainingResult:
+        with ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            folder = None
+            if self.options.output_dir is not None:
+                folder = stack.enter_context(
+                    RunFolder(Path(self.options.output_dir), self._identity(), self.accelerator)
+                )
+                if folder.is_finished:
+                    self.accelerator.print(f"{folder.path} is finished: {self.num_steps} steps. Nothing to do.")
+                    self.unwrapped.load_state_dict(folder.load_model_state())
+                    return PretrainingResult(folder.read_history(), 0.0, 0.0)
+            model, optimizer, start_step = self._prepare(folder)
+            self._say_what_will_happen(start_step)
+            start = time.perf_counter()
+            steps_done = self._loop(model, optimizer, start_step, folder, stop)
+            seconds = time.perf_counter() - start
+            stopped_by = None
+            if steps_done < self.num_steps:
+                stopped_by = stop.signal or signal.SIGTERM
+            elif folder is not None:
+                folder.finish(self.unwrapped, self.image_processor, self.history, self._provenance())
+            if self.options.report_to != "none":
+                self.accelerator.end_training()
+        pairs = (steps_done - start_step) * self.pairs_per_step
+        return PretrainingResult(self.history, seconds, pairs / max(seconds, 1e-9), stopped_by)
+
+    def _prepare(self, folder: RunFolder | None) -> tuple[torch.nn.Module, Any, int]:
+        arguments = self.arguments
+        torch.manual_seed(arguments.seed + self.accelerator.process_index)  # dropout alone draws from it
+        if arguments.activation_checkpointing:
+            self.unwrapped.activation_checkpointing_enable()
+        if arguments.compile:
+            self.unwrapped.compile()
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.unwrapped, arguments.weight_decay), lr=self.peak, betas=(0.9, arguments.adam_beta2)
+        )
+        with warnings.catch_warnings():  # accelerate has no name yet for what torch calls `forward_sync_buffers`
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+            model, optimizer = self.accelerator.prepare(self.unwrapped, optimizer)
+        start_step = 0
+        checkpoint = None if folder is None else next(finished_checkpoints(folder.path), None)
+        if checkpoint is not None:
+            start_step = load_checkpoint(checkpoint, model, optimizer, self.accelerator)
+            self.history = [entry for entry in folder.read_history() if entry["step"] <= start_step]
+        if self.options.report_to != "none":
+            self.accelerator.init_trackers("micron-bert-pretraining")
+        return model, optimizer, start_step
+
+    def _loop(
+        self, model: torch.nn.Module, optimizer: Any, start_step: int, folder: RunFolder | None, stop: StopRequest
+    ) -> int:
+        """Returns the number of steps done, less than all after a request to stop."""
+        model.train()
+        batches = self._batches(start_step)
+        watch = Stopwatch()
+        with tqdm(
+            total=self.num_steps * self.pairs_per_step,
+            initial=start_step * self.pairs_per_step,
+            desc="pretrain",
+            unit="pair",
+            disable=not (self.options.progress and self.accelerator.is_main_process),
+        ) as bar:
+            for step in range(start_step, self.num_steps):
+                entry, views, outputs = self._step(model, optimizer, step, batches, watch)
+                done = step + 1
+                if done % self.options.logging_steps == 0 or done in (1, self.num_steps):
+                    self._log(entry, outputs, watch, bar)
+                bar.update(self.pairs_per_step)
+                stopping = stop.is_made(self.accelerator)
+                if folder is not None:
+                    if self.options.picture_steps and done % self.options.picture_steps == 0:
+                        self._draw(folder, done, views)
+                    if done % self.options.save_steps == 0 or done == self.num_steps or stopping:
+                        folder.write_history(self.history)
+                        save_checkpoint(
+                            folder.path, done, model, optimizer, self.accelerator, self.options.save_total_limit
+                        )
+                if stopping:
+                    return done
+        return self.num_steps
+
+    def _step(
+        self, model: torch.nn.Module, optimizer: Any, step: int, batches: Iterator, watch: Stopwatch
+    ) -> tuple[dict[str, float], dict[str, torch.Tensor], MicronBertForPreTrainingOutput]:
+        arguments, accelerator = self.arguments, self.accelerator
+        accumulation = arguments.gradient_accumulation_steps
+        epoch = step * self.pairs_per_step // self.order.pairs_per_epoch
+        temperature = teacher_temperature_at_epoch(self.unwrapped.config, epoch)
+        learning_rate = learning_rate_at(step, self.num_steps, self.num_warmup_steps, self.peak)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses, teacher_logits = [], []
+        for part in range(accumulation):
+            asked = time.perf_counter()
+            batch = next(batches)
+            watch.add(time.perf_counter() - asked, len(batch["frames"]))
+            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+            views = self.views(batch)
+            is_last = part == accumulation - 1
+            with nullcontext() if is_last else accelerator.no_sync(model):
+                outputs = model(**views, teacher_temperature=temperature)
+                losses.append(_loss_parts(outputs))
+                teacher_logits.append(outputs.teacher_logits)
+                accelerator.backward(outputs.loss / accumulation)
+        names = list(losses[0])
+        # over the step's pairs of every rank
+        parts = torch.stack([torch.stack([part[name] for part in losses]).mean() for name in names])
+        values = dict(zip(names, accelerator.reduce(parts, "mean").tolist()))
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(f"The loss must be finite, got {values} at step {step + 1}.")
+        norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if self.unwrapped.teacher is not None:
+            momentum = teacher_momentum_at(
+                step, self.num_steps, self.unwrapped.config.teacher_momentum, arguments.final_teacher_momentum
+            )
+            self.unwrapped.update_teacher(momentum)
+            self.unwrapped.update_center(torch.cat(teacher_logits))
+        entry = {"step": step + 1, "epoch": epoch, "learning_rate": learning_rate, **values, "grad_norm": float(norm)}
+        return entry, views, outputs
+
+    def _log(
+        self, entry: dict[str, float], outputs: MicronBertForPreTrainingOutput, watch: Stopwatch, bar: tqdm
+    ) -> None:
+        entry["token_variance"] = token_variance(outputs.frame_hidden_states[:, 1, 0])
+        entropies = (None, None)
+        if outputs.teacher_logits is not None:
+            config = self.unwrapped.config
+            temperature = teacher_temperature_at_epoch(config, int(entry["epoch"]))
+            entropies = tuple(
+                measure(outputs.teacher_logits, self.unwrapped.center, temperature)
+                for measure in (teacher_sharpness, teacher_entropy)
+            )
+            entry["teacher_entropy"] = entropies[1]
+        seen = watch.look()
+        seen["samples_per_second"] *= self.accelerator.num_processes
+        entry.update(seen)
+        self.history.append(entry)
+        for message in self.monitor.update(entry["token_variance"], *entropies):
+            self.accelerator.print(f"\n{message} Step {entry['step']}.")
+        shown = {
+            "loss": f"{entry['loss']:.4f}",
+            "restore": f"{entry['reconstruction_loss']:.4f}",
+            **({"agree": f"{entry['contextual_agreement_loss']:.4f}"} if "contextual_agreement_loss" in entry else {}),
+            "variance": f"{entry['token_variance']:.1e}",
+            **({"entropy": f"{entry['teacher_entropy']:.2f}"} if "teacher_entropy" in entry else {}),
+            "lr": f"{entry['learning_rate']:.1e}",
+            "wait": f"{entry['data_wait_share']:.0%}",
+        }
+        bar.set_postfix(shown, refresh=False)
+        if self.options.report_to != "none":
+            values = {name: value for name, value in entry.items() if name != "step"}
+            self.accelerator.log(values, step=int(entry["step"]))
+
+    def _draw(self, folder: RunFolder, step: int, views: dict[str, torch.Tensor]) -> None:
+        if self.accelerator.is_main_process:
+            folder.draw_reconstruction(self.unwrapped, self.image_processor, views, step)
+        self.accelerator.wait_for_everyone()
+
+    def _batches(self, start_step: int) -> Iterator[dict[str, torch.Tensor]]:
+        arguments, config, accelerator = self.arguments, self.unwrapped.config, self.accelerator
+        numbers = batches_of_rank(
+            start_step,
+            self.num_steps,
+            arguments.gradient_accumulation_steps,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        num_workers = self.options.num_workers
+        loader = DataLoader(
+            ClipPairs(
+                self.clips,
+                self.index,
+                self.order,
+                arguments.distance,
+                self.image_size,
+                self.image_processor.resample,
+                config.num_channels,
+            ),
+            batch_sampler=PairBatches(self.order, numbers),
+            collate_fn=PairCollator(
+                arguments.seed,
+                arguments.pairs_per_clip,
+                partial(_draw_swapped_positions, config.patch_grid, config.swap_ratio, config.swap_sampling),
+                0 if config.contextual_agreement == "none" else arguments.num_crops,
+            ),
+            num_workers=num_workers,
+            prefetch_factor=4 if num_workers else None,
+            pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=ignore_signals,
+            # the loader would draw a seed from the global generator, and dropout would differ after a resumption
+            generator=torch.Generator().manual_seed(arguments.seed),
+        )
+        return iter(loader)
+
+    def _crop_size(self) -> tuple[int, int]:
+        patch_size = self.unwrapped.config.patch_size
+        height, width = (
+            max(1, round(self.arguments.crop_scale * side // patch_size)) * patch_size for side in self.image_size
+        )
+        return height, width
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a run to go on."""
+        arguments = asdict(self.arguments)
+        # the step may be split otherwise, as long as it has as many pairs
+        del arguments["gradient_accumulation_steps"]
+        config = self.unwrapped.config.to_dict()
+        return {
+            "clips": self.index.fingerprint,
+            "pairs_per_step": self.pairs_per_step,
+            "num_steps": self.num_steps,
+            **arguments,
+            **{f"model.{name}": config[name] for name in sorted(config) if name != "transformers_version"},
+        }
+
+    def _provenance(self) -> dict[str, Any]:
+        """What an evaluation must know of the pretraining: who was in it."""
+        return {
+            "clips": str(self.clips.name),
+            "fingerprint": self.index.fingerprint,
+            "num_clips": self.index.total_clips,
+            "num_frames": self.index.num_frames,
+            "subjects": {dataset: list(subjects) for dataset, subjects in self.index.subjects.items()},
+            "steps": self.num_steps,
+            "pairs_per_step": self.pairs_per_step,
+        }
+
+    def _say_what_will_happen(self, start_step: int) -> None:
+        arguments, accelerator = self.arguments, self.accelerator
+        lines = [
+            f"{self.index.total_clips} clips with {self.index.num_frames} frames; an epoch is"
+            f" {self.order.pairs_per_epoch} pairs; {self.num_steps} steps",
+            f"step: {self.pairs_per_step} pairs = {arguments.batch_size} a forward x"
+            f" {arguments.gradient_accumulation_steps} accumulated x {accelerator.num_processes} process(es)",
+            f"learning rate: {self.peak:.3g} = {arguments.base_learning_rate:.3g} x {self.pairs_per_step} /"
+            f" {REFERENCE_BATCH_SIZE}, after {self.num_warmup_steps} steps of warm-up",
+        ]
+        if start_step:
+            lines.append(f"going on after step {start_step}")
+        if self.options.progress:
+            accelerator.print("\n".join(lines))
+
+
+def _draw_swapped_positions(
+    grid: tuple[int, int], swap_ratio: float, swap_sampling: str, generator: torch.Generator
+) -> torch.BoolTensor:
+    return sample_swapped_positions(1, grid, swap_ratio, swap_sampling, generator=generator)
 
 
 def _loss_parts(outputs: MicronBertForPreTrainingOutput) -> dict[str, torch.Tensor]:
@@ -200,4 +512,4 @@ def _loss_parts(outputs: MicronBertForPreTrainingOutput) -> dict[str, torch.Tens
         "reconstruction_loss": outputs.reconstruction_loss,
         "contextual_agreement_loss": outputs.contextual_agreement_loss,
     }
-    return {name: part.detach() for name, part in parts.items() if part is not None}
+    return {name: part.detach().float() for name, part in parts.items() if part is not None}

@@ -1,32 +1,27 @@
-"""The picture of one prediction: onset, apex, their difference, the two maps over the face, and the probabilities.
+"""The picture of one prediction: onset, apex, their difference, the two maps over the face, and the probabilities."""
 
-matplotlib's object interface on the Agg canvas only: no global state, no display. Colours are read the same by the
-colour-blind (viridis, cividis, Okabe and Ito's blue and orange).
-"""
-
-import os
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from .drawing import (
+    INK,
+    MUTED,
+    OTHER_COLOUR,
+    PREDICTED_COLOUR,
+    TRUE_COLOUR,
+    draw_picture,
+    draw_title,
+    new_figure,
+    overlay,
+)
 
-# Okabe and Ito (2008), Color Universal Design
-PREDICTED_COLOUR = "#D55E00"
-OTHER_COLOUR = "#B8C4CE"
-TRUE_COLOUR = "#0072B2"
-INK = "#1F2933"
-MUTED = "#616E7C"
-# Grey of the face under a map, darkened so that the map's bright end stands out; opacity of the map at its low and
-# high end. Ours, by eye.
-FACE_DIMMING = 0.75
-OVERLAY_OPACITY = (0.15, 0.80)
+
 # Difference pictures end here, so that single noisy pixels do not darken the rest (ours).
 DIFFERENCE_PERCENTILE = 99.5
 
@@ -47,30 +42,6 @@ def relative_change(diagonal_attention: np.ndarray, still_diagonal_attention: np
         return 1.0 - diagonal_attention / diagonal_attention.max()
     # a diagonal underflows to 0 where another patch is far more alike
     return 1.0 - diagonal_attention / np.maximum(still_diagonal_attention, np.finfo(np.float32).tiny)
-
-
-def overlay(frame: np.ndarray, values: np.ndarray, low: float, high: float, colormap: str) -> np.ndarray:
-    """
-    A map over a grey, dimmed face; the higher the value, the more opaque. The map's cells stay sharp-edged where
-    smoothing would claim a resolution it does not have.
-
-    Args:
-        frame (`np.ndarray` of shape `(height, width, 3)`, uint8): RGB
-        values (`np.ndarray` of shape `(rows, columns)`): any whole number of pixels a cell or none
-        low, high (`float`): ends of the colour scale
-
-    Returns:
-        `np.ndarray` of shape `(height, width, 3)`, float in [0, 1].
-    """
-    height, width = frame.shape[:2]
-    share = Normalize(low, high, clip=True)(values).data
-    row = np.arange(height) * values.shape[0] // height
-    column = np.arange(width) * values.shape[1] // width
-    share = share[row][:, column]
-    # Rec. 709 luminance
-    grey = (frame.astype(float) / 255.0 @ [0.2126, 0.7152, 0.0722])[..., None] * FACE_DIMMING
-    opacity = (OVERLAY_OPACITY[0] + (OVERLAY_OPACITY[1] - OVERLAY_OPACITY[0]) * share)[..., None]
-    return (1.0 - opacity) * grey + opacity * colormaps[colormap](share)[..., :3]
 
 
 def prediction_figure(
@@ -111,17 +82,15 @@ def prediction_figure(
     if label is not None and label not in scores:
         raise ValueError(f"`label` must be one of {list(scores)}, got {label!r}.")
 
-    figure = Figure(figsize=(12.0, 7.6), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12.0, 7.6, title, caption)
     grid = figure.add_gridspec(2, 3, left=0.025, right=0.965, top=0.845, bottom=0.075, wspace=0.12, hspace=0.27)
     upper, lower = grid.subplots()
-    figure.text(0.025, 0.952, title, fontsize=17, fontweight="bold", color=INK)
 
-    _draw_picture(upper[0], onset, "Onset", "the face before it moves", "bicubic")
-    _draw_picture(upper[1], apex, "Apex", "the movement at its height", "bicubic")
+    draw_picture(upper[0], onset, "Onset", "the face before it moves", "bicubic")
+    draw_picture(upper[1], apex, "Apex", "the movement at its height", "bicubic")
     difference = np.abs(apex.astype(float) - onset.astype(float)).mean(axis=2)
     end = max(1.0, float(np.percentile(difference, DIFFERENCE_PERCENTILE)))
-    _draw_picture(upper[2], np.clip(difference, 0.0, end), "Difference", "|apex - onset|, mean of the colours")
+    draw_picture(upper[2], np.clip(difference, 0.0, end), "Difference", "|apex - onset|, mean of the colours")
     _add_colour_bar(figure, upper[2], "cividis", 0.0, end, "grey levels of 255")
 
     change = relative_change(diagonal_attention, still_diagonal_attention)
@@ -132,28 +101,7 @@ def prediction_figure(
     _draw_scores(lower[2], scores, label)
     lower[2].set_box_aspect(onset.shape[0] / onset.shape[1])
     lower[2].set_anchor("W")
-    if caption:
-        figure.text(0.025, 0.02, caption, fontsize=9, color=MUTED)
     return figure
-
-
-def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 120) -> None:
-    """Write a PNG whole or not at all."""
-    partial = f"{os.fspath(path)}.partial"
-    figure.savefig(partial, dpi=dpi, format="png")
-    os.replace(partial, path)
-
-
-def _draw_title(axes: Axes, title: str, subtitle: str) -> None:
-    axes.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK, pad=22)
-    axes.text(0.0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=MUTED, va="bottom")
-
-
-def _draw_picture(axes: Axes, picture: np.ndarray, title: str, subtitle: str, interpolation: str = "nearest") -> None:
-    axes.imshow(picture, cmap="cividis", interpolation=interpolation)
-    axes.set_anchor("W")  # under its title, and in line with the picture above or below
-    axes.set_axis_off()
-    _draw_title(axes, title, subtitle)
 
 
 def _add_colour_bar(
@@ -180,7 +128,7 @@ def _draw_map(
     low, high = max(lowest, float(values.min())), float(values.max())
     if high <= low:  # a constant map still needs a scale
         high = low + 1e-6
-    _draw_picture(axes, overlay(frame, values, low, high, "viridis"), title, subtitle)
+    draw_picture(axes, overlay(frame, values, low, high, "viridis"), title, subtitle)
     # the pointed end says that the scale is cut
     _add_colour_bar(figure, axes, "viridis", low, high, unit, "min" if values.min() < low else "neither")
 
@@ -213,4 +161,4 @@ def _draw_scores(axes: Axes, scores: Mapping[str, float], label: str | None) -> 
         subtitle += f", true: {label} (blue)"
         bars[names.index(label)].set(edgecolor=TRUE_COLOUR, linewidth=2.5)
         written[label].set(color=TRUE_COLOUR, fontweight="bold")
-    _draw_title(axes, "Probabilities", subtitle)
+    draw_title(axes, "Probabilities", subtitle)

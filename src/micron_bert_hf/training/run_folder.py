@@ -1,0 +1,175 @@
+"""The folder of a pretraining run.
+
+OUT/run.json                  what decides the run; another run is refused
+OUT/history.json              what was logged
+OUT/checkpoint-00000040/      see `checkpoints`
+OUT/pictures/step-000500.png  reconstructions and maps
+OUT/summary.png               the course of the run
+OUT/config.json, model.safetensors, preprocessor_config.json, *.py   the finished model
+OUT/provenance.json           which clips and which people the model has seen; written last
+"""
+
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from ..data import denormalize_frames
+from ..hub import save_for_hub
+from ..image_processing_micron_bert import MicronBertImageProcessor
+from ..locks import folder_lock
+from ..modeling_micron_bert import MicronBertForPreTraining, restored_pixels, swap_patches
+from ..visualization import pretraining_summary_figure, reconstruction_figure, save_figure
+from .checkpoints import remove_partial
+
+
+IDENTITY_NAME, HISTORY_NAME, PROVENANCE_NAME = "run.json", "history.json", "provenance.json"
+WEIGHTS_NAME = "model.safetensors"
+_MODEL_PARTIAL = ".model.partial"
+# Rows of the picture of reconstructions.
+_SHOWN_PAIRS = 4
+
+
+class RunFolder:
+    """
+    Args:
+        path: absent, empty, or of the same run.
+        identity: what must be equal for a run to go on; JSON-able.
+        accelerator: the main process writes, the others wait.
+
+    Raises:
+        FileExistsError: on entering, if the folder holds something else or another process is writing it.
+        ValueError: on entering, if it holds another run; the message names what differs.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], accelerator: Accelerator):
+        self.path = path
+        self.identity = json.loads(json.dumps(identity))
+        self.accelerator = accelerator
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "RunFolder":
+        with self.accelerator.main_process_first():
+            if self.accelerator.is_main_process:
+                self._claim()
+            elif self._read(IDENTITY_NAME) != self.identity:  # the main process has said why
+                raise ValueError(f"{self.path} was refused by the main process.")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the finished model stands."""
+        return (self.path / PROVENANCE_NAME).exists()
+
+    def load_model_state(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers of the finished model."""
+        return load_file(self.path / WEIGHTS_NAME)
+
+    def read_history(self) -> list[dict[str, float]]:
+        """What was logged before, or nothing."""
+        return self._read(HISTORY_NAME) or []
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        if self.accelerator.is_main_process:
+            self._write(HISTORY_NAME, history)
+
+    def draw_reconstruction(
+        self,
+        model: MicronBertForPreTraining,
+        image_processor: MicronBertImageProcessor,
+        views: dict[str, torch.Tensor],
+        step: int,
+    ) -> None:
+        """`pictures/step-*.png` of some pairs of a batch: frames, swap, reconstruction and both maps."""
+        pixel_values, swapped = (views[name][:_SHOWN_PAIRS] for name in ("pixel_values", "bool_swapped_pos"))
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            outputs = model(pixel_values, bool_swapped_pos=swapped)
+        model.train(was_training)
+        patch_size = model.config.patch_size
+        grid = tuple(side // patch_size for side in pixel_values.shape[-2:])
+        frames = [
+            pixel_values[:, 0],
+            pixel_values[:, 1],
+            swap_patches(pixel_values[:, 0], pixel_values[:, 1], swapped, patch_size),
+            restored_pixels(outputs.logits, pixel_values[:, 0], patch_size, model.config.norm_pix_loss),
+        ]
+        target, reference, mixed, restored = (
+            # a grey model's one channel is shown as three
+            denormalize_frames(frame, image_processor).clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu()
+            for frame in frames
+        )
+        target, reference, mixed = (
+            (255 * image).round().to(torch.uint8).numpy() for image in (target, reference, mixed)
+        )
+        diagonal, interest = (
+            values.float().reshape(-1, *grid).cpu().numpy()
+            for values in (outputs.diagonal_attention.mean(1), outputs.patch_of_interest)
+        )
+        figure = reconstruction_figure(
+            target, reference, mixed, restored.numpy(), diagonal, interest, swapped.cpu().numpy(), title=f"Step {step}"
+        )
+        (self.path / "pictures").mkdir(exist_ok=True)
+        save_figure(figure, self.path / "pictures" / f"step-{step:06d}.png")
+
+    def finish(
+        self,
+        model: MicronBertForPreTraining,
+        image_processor: MicronBertImageProcessor,
+        history: list[dict[str, float]],
+        provenance: dict[str, Any],
+    ) -> None:
+        """Leave the model in the folder itself, ready for `from_pretrained` and the Hub."""
+        if self.accelerator.is_main_process:
+            partial = self.path / _MODEL_PARTIAL
+            shutil.rmtree(partial, ignore_errors=True)
+            save_for_hub(partial, model=model, image_processor=image_processor)
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == WEIGHTS_NAME):
+                os.replace(path, self.path / path.name)
+            partial.rmdir()
+            save_figure(pretraining_summary_figure(history, title="Pretraining"), self.path / "summary.png")
+            self._write(HISTORY_NAME, history)
+            self._write(PROVENANCE_NAME, provenance)
+        self.accelerator.wait_for_everyone()
+
+    def _claim(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(folder_lock(self.path))
+        found = self._read(IDENTITY_NAME)
+        if found is None:
+            others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+            if others:
+                raise FileExistsError(
+                    f"{self.path} holds {', '.join(others[:5])} and no {IDENTITY_NAME}; give a folder that is empty,"
+                    " does not exist, or holds this run."
+                )
+            self._write(IDENTITY_NAME, self.identity)
+        elif found != self.identity:
+            differing = [
+                f"{name}: {found.get(name)!r} there, {self.identity.get(name)!r} here"
+                for name in sorted({*found, *self.identity})
+                if found.get(name) != self.identity.get(name)
+            ]
+            raise ValueError(f"{self.path} holds another run ({'; '.join(differing)}); give another folder.")
+        remove_partial(self.path)
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, content: Any) -> None:
+        temporary = self.path / f".{name}.partial"
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / name)
