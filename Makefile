@@ -23,6 +23,8 @@ style: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.pretraining
+	$(BIN)/python -m benchmarks.clip_formats
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,7 @@
 """`python -m benchmarks.clip_formats`: which format on disk pretraining should read, and what should prepare it.
 
-Formats, on the same encoded frames (64 a clip, 224 px, JPEG of quality 95, synthetic faces with camera noise):
+Formats, on the same encoded frames (64 a clip, 224 px, JPEG as `prepare-clips` writes it, synthetic faces with camera
+noise):
 
 * `parquet`: our shards, a clip a row group, read by `ClipShard`.
 * `tar_stream`: WebDataset shards, a clip a sample (`000012.00.jpg`, `000012.01.jpg`, ...), read from the front to the
@@ -15,18 +16,15 @@ is what noticing a damaged shard costs.
 
 The pattern is that of pretraining: clips in shuffled order, 4 pairs of each at random, every epoch anew. All is read
 from the page cache: what is measured is the work of the formats, while `bytes_read_a_pair` says what a disk or a
-network would have to carry. Opening is measured on sets of tiny shards, against `datasets` streaming the same folder.
+network would have to carry; it is counted without mapping files to memory, which no counter sees. Opening is measured
+on sets of tiny shards, against `datasets` streaming the same folder.
 
 Engines: 16 tasks that import this package's reader, as 16 processes (what a Slurm array starts) and as 16 Ray tasks.
 The scheduler's own queue is not measured. Ray is installed into a throwaway folder and is no dependency.
 
-`conclude` decides from the numbers. Between Parquet and WebDataset's stream: keep Parquet, which decodes more pairs a
-second, reads one clip without the others and shuffles clips over the whole set. It is not the fastest reader there is:
-`tar_indexed` fetches the 8 frames that are wanted where a row group brings all 64, so that it reads an eighth of the
-bytes and loses less time beside JPEG decoding. What it lacks, checksums and a folder that `load_dataset` and the Hub's
-viewer open, no number here shows; where storage and not decoding limits a run, it is the change to make. Of the
-engines Ray is quicker at many short tasks, since its workers import once; a process pays for our imports each time,
-which is little beside minutes of preparing, and needs nothing installed.
+`conclude` decides from the numbers, between Parquet and WebDataset's stream. No number shows checksums, and a folder
+that `load_dataset` and the Hub's viewer open. `tar_indexed` fetches the 8 frames that are wanted where a row group
+brings all 64: where storage and not decoding limits a run, it is the change to make.
 
 On a machine that others use too (`load_average`), seconds depend on the minute: ratios are medians of runs beside each
 other, with their range, and a process is also given in processor seconds.
@@ -56,13 +54,14 @@ from PIL import Image
 
 from benchmarks.measure import machine
 from benchmarks.render import RESULTS
+from micron_bert_hf.data.clip_frames import JPEG_OPTIONS
 from micron_bert_hf.data.clip_set import ClipIndex, ClipShard, ClipShardWriter, shard_names, write_clip_card
 from micron_bert_hf.synthetic import generate_micro_expressions
 
 
 SEED = 0
 NUM_SHARDS, CLIPS_A_SHARD, FRAMES_A_CLIP, PAIRS_A_CLIP = 4, 8, 64, 4
-NUM_FACES, IMAGE_SIZE, QUALITY = 4, 224, 95
+NUM_FACES, IMAGE_SIZE = 4, 224
 # of 255; a camera's noise, without which JPEG files of drawn faces would be too small
 NOISE = 2.0
 RUNS = 5
@@ -91,7 +90,7 @@ def encoded_clips() -> list[list[bytes]]:
             share = np.sin(np.pi * index / (FRAMES_A_CLIP - 1))
             frame = onset + share * (apex - onset) + noise.normal(0.0, NOISE, onset.shape).astype(np.float32)
             file = io.BytesIO()
-            Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
+            Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)).save(file, "JPEG", **JPEG_OPTIONS)
             frames.append(file.getvalue())
         clips.append(frames)
     return clips
@@ -134,24 +133,23 @@ def draw_pairs(draw: random.Random) -> list[tuple[int, int]]:
     return [tuple(draw.sample(range(FRAMES_A_CLIP), 2)) for _ in range(PAIRS_A_CLIP)]
 
 
-def open_parquet(path: Path, is_checked: bool) -> ClipShard:
-    """Our reader; without the checksums it is the same but for one option of pyarrow."""
-    shard = ClipShard(path)
-    if not is_checked:
-        shard.close()
-        shard.file = pq.ParquetFile(path, pre_buffer=False)
-    return shard
+class UnmappedShard(ClipShard):
+    """Our reader, by system calls, which can be counted."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.file = self.trusted = pq.ParquetFile(path, page_checksum_verification=True)
 
 
 def parquet_epoch(
-    paths: Sequence[Path], draw: random.Random, is_checked: bool = True
+    paths: Sequence[Path], draw: random.Random, is_trusted: bool = False, reader: type[ClipShard] = ClipShard
 ) -> Iterator[tuple[bytes, bytes]]:
     """Pairs of encoded frames; clips in an order shuffled over all shards."""
-    shards = [open_parquet(path, is_checked) for path in paths]
+    shards = [reader(path) for path in paths]
     order = [(shard, clip) for shard in shards for clip in range(CLIPS_A_SHARD)]
     draw.shuffle(order)
     for shard, number in order:
-        clip = shard.read(number)
+        clip = shard.read(number, is_trusted)
         for first, second in draw_pairs(draw):
             yield clip.frame(first), clip.frame(second)
     for shard in shards:
@@ -206,10 +204,10 @@ def tar_indexed_epoch(paths: Sequence[Path], draw: random.Random) -> Iterator[tu
         shard.close()
 
 
-def parquet_clip(path: Path, number: int, is_checked: bool = True) -> list[bytes]:
+def parquet_clip(path: Path, number: int, is_trusted: bool = False) -> list[bytes]:
     """All frames of one clip, from a shard that is not open."""
-    shard = open_parquet(path, is_checked)
-    clip = shard.read(number)
+    shard = ClipShard(path)
+    clip = shard.read(number, is_trusted)
     frames = [clip.frame(index) for index in range(len(clip))]
     shard.close()
     return frames
@@ -235,15 +233,21 @@ def decode(frame: bytes) -> np.ndarray:
 
 EPOCHS: dict[str, Callable] = {
     "parquet": parquet_epoch,
-    "parquet_unchecked": partial(parquet_epoch, is_checked=False),
+    "parquet_unchecked": partial(parquet_epoch, is_trusted=True),
     "tar_stream": tar_stream_epoch,
     "tar_indexed": tar_indexed_epoch,
 }
 CLIPS: dict[str, Callable] = {
     "parquet": parquet_clip,
-    "parquet_unchecked": partial(parquet_clip, is_checked=False),
+    "parquet_unchecked": partial(parquet_clip, is_trusted=True),
     "tar_stream": tar_stream_clip,
     "tar_indexed": tar_indexed_clip,
+}
+# The same; of Parquet as many bytes are read with checksums and without.
+COUNTED: dict[str, Callable] = {
+    **EPOCHS,
+    "parquet": partial(parquet_epoch, reader=UnmappedShard),
+    "parquet_unchecked": partial(parquet_epoch, reader=UnmappedShard),
 }
 
 
@@ -267,7 +271,7 @@ def measure_formats(folder: Path) -> dict[str, dict]:
         if CLIPS[name](paths[1], 3) != clips[CLIPS_A_SHARD + 3]:
             raise ValueError(f"{name} gave back other frames than were written.")
         before = _bytes_read()
-        for _ in EPOCHS[name](paths, random.Random(SEED)):
+        for _ in COUNTED[name](paths, random.Random(SEED)):
             pass
         rows[name]["bytes_read_a_pair"] = (_bytes_read() - before) / num_pairs
 
@@ -291,9 +295,12 @@ def measure_formats(folder: Path) -> dict[str, dict]:
 
     draw = random.Random(SEED)
     asked = [(draw.randrange(NUM_SHARDS), draw.randrange(CLIPS_A_SHARD)) for _ in range(RANDOM_CLIPS)]
-    for name, paths in shards.items():
-        times = [_seconds(partial(CLIPS[name], paths[shard], number)) for shard, number in asked]
-        rows[name]["random_clip_milliseconds"] = 1000 * statistics.median(times)
+    times: dict[str, list[float]] = {name: [] for name in shards}
+    for shard, number in asked:
+        for name, paths in shards.items():
+            times[name].append(_seconds(partial(CLIPS[name], paths[shard], number)))
+    for name, measured in times.items():
+        rows[name]["random_clip_milliseconds"] = 1000 * statistics.median(measured)
     return rows
 
 
@@ -559,7 +566,7 @@ def main() -> None:
             "frames_a_clip": FRAMES_A_CLIP,
             "pairs_a_clip": PAIRS_A_CLIP,
             "image_size": IMAGE_SIZE,
-            "jpeg_quality": QUALITY,
+            "jpeg": JPEG_OPTIONS,
             "read_from": "page cache",
         },
         "formats": formats,

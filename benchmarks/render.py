@@ -8,6 +8,15 @@ from pathlib import Path
 MIB = 2**20
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+SCALE = README.parent / "docs" / "scale.md"
+# The frames of CAS(ME)^3, the largest set of the field, as the paper's abstract counts them.
+FRAMES_AT_SCALE = 8_000_000
+# GPUs of docs/scale.md: float16/bfloat16 dense peak of the vendor's data sheets in FLOP/s, and the share of it that a
+# model of this width is assumed to reach. The share is an assumption, not a measurement.
+GPUS = {"A100": 312e12, "H100": 989e12}
+ASSUMED_SHARE_OF_PEAK = 0.25
+# Epochs of the recipe, and what an epoch shows of a clip.
+SCALE_EPOCHS, SCALE_PAIRS_PER_CLIP, SCALE_CLIP_FRAMES = 100, 4, 64
 
 
 def sections() -> dict[str, str]:
@@ -18,13 +27,30 @@ def sections() -> dict[str, str]:
         texts |= {"demo": demo_summary(demo), "example": f"```text\n{demo['readme_example']}\n```"}
     if (RESULTS / "cpu.json").exists():
         texts["bench"] = tables(json.loads((RESULTS / "cpu.json").read_text()))
+    if (RESULTS / "presets.json").exists():
+        texts["presets"] = presets(json.loads((RESULTS / "presets.json").read_text()))
+    if (RESULTS / "pretraining.json").exists():
+        texts["pretraining"] = pretraining(json.loads((RESULTS / "pretraining.json").read_text()))
+    if (RESULTS / "linear_probe.json").exists():
+        texts["probe"] = linear_probe(json.loads((RESULTS / "linear_probe.json").read_text()))
     return texts
 
 
+def scale_sections() -> dict[str, str]:
+    """What docs/scale.md says between its markers, from the stored results."""
+    measured, formats = (RESULTS / f"{name}.json" for name in ("pretraining", "clip_formats"))
+    if not (measured.exists() and formats.exists()):
+        return {}
+    results, formats = json.loads(measured.read_text()), json.loads(formats.read_text())
+    return {"scale": scale(results), "formats": clip_formats(formats), "engines": engines(formats)}
+
+
 def render_readme() -> None:
-    """Put every section in its place."""
+    """Put every section of the README and of docs/scale.md in its place."""
     for name, text in sections().items():
         render_into(README, name, text)
+    for name, text in scale_sections().items():
+        render_into(SCALE, name, text)
 
 
 def demo_summary(results: dict) -> str:
@@ -84,6 +110,156 @@ def render_into(path: Path, name: str, text: str) -> None:
     if len(place.findall(document)) != 1:
         raise ValueError(f"{path} must hold exactly one <!-- {name} --> ... <!-- /{name} -->.")
     path.write_text(place.sub(lambda _: f"{text}\n", document))
+
+
+def presets(results: dict) -> str:
+    """Baselines of the synthetic sets that have a name."""
+    names = ("majority", "onset_appearance", "frame_difference", "dis_flow", "true_flow")
+    header = "set | people | micro-expressions | majority | onset frame | frame difference | DIS flow | true flow"
+    rows = []
+    for dataset, row in results["sets"].items():
+        cells = []
+        for name in names:
+            found = row["baselines"].get(name)
+            if found is None:
+                cells.append("-")
+            else:
+                low, high = found["uf1_interval"]
+                cells.append(f"{found['uf1']:.3f} ({low:.2f} ... {high:.2f})")
+        rows.append([f"`{dataset}`", str(row["num_subjects"]), str(row["num_samples"]), *cells])
+    return f"{_table(header, rows)}\n\nUF1 of four classes, 95 % interval over people; commit {results['commit']}."
+
+
+def linear_probe(results: dict) -> str:
+    """The tiny recipe's encoder beside random weights, on people it has not seen."""
+    rows = [["pretrained by the recipe", f"{results['pretrained']['uf1']:.3f}", f"{results['pretrained']['uar']:.3f}"]]
+    rows += [
+        [f"random weights, seed {row['seed']}", f"{row['uf1']:.3f}", f"{row['uar']:.3f}"] for row in results["random"]
+    ]
+    table = _table("linear probe of the diagonal attention | UF1 | UAR", rows)
+    return (
+        f"{table}\n\n{results['num_pairs']} pairs of {results['subjects']} people of `{results['dataset']}`, none of"
+        f" whom was pretrained on; chance is a UAR of 0.250; commit {results['commit']}, {results['seconds']:.0f} s of"
+        f" pretraining on {results['cores']} cores of {results['cpu']}."
+    )
+
+
+def pretraining(results: dict) -> str:
+    """What pretraining costs around its matrix products."""
+    data, memory, wait, ranks, start = (results[name] for name in ("data_path", "memory", "wait", "ranks", "start"))
+    rows = []
+    for size, row in data["sizes"].items():
+        low, high = row["of_bare_pil_range"]
+        what = "decoding" if size == "224" else f"decoding and resizing to {size}"
+        rows.append(
+            [
+                f"pairs a second and core, {what}",
+                f"{row['pairs_a_second']:.0f}, which is {row['of_bare_pil']:.2f} ({low:.2f} ... {high:.2f}) of PIL"
+                " alone on the same bytes",
+            ]
+        )
+    rows += [
+        ["waiting for data, tiny recipe, 2 workers on 2 cores", f"{100 * wait['data_wait_share']:.1f} % of a step"],
+        [
+            f"memory over {memory['steps']:,} steps of reading",
+            f"{memory['start_bytes'] / MIB:.0f} MiB at the start, {memory['end_bytes'] / MIB:.0f} MiB at the end,"
+            f" slope {memory['slope_bytes_a_step']:.0f} bytes a step in the second half",
+        ],
+        [
+            "two processes (gloo) against one with twice the accumulation, 10 steps",
+            f"losses differ by {ranks['largest_loss_difference']:.1e} at most",
+        ],
+        [
+            f"from the command to the first step and a saved model, {start['num_clips']:,} clips",
+            f"{start['seconds_to_the_first_step_and_the_saved_model']:.1f} s",
+        ],
+    ]
+    machine = results["machine"]
+    return (
+        f"{_table('what | measured', rows)}\n\nMeasured on {machine['processor']} ({machine['instruction_set']}), 2"
+        f" cores, load {results['load_average']:.1f} at the start, commit {machine['commit']}."
+    )
+
+
+def scale(results: dict) -> str:
+    """What 8 million frames cost: arithmetic on what was measured."""
+    model, data = results["model"], results["data_path"]
+    pairs_per_second = data["sizes"]["224"]["pairs_a_second"]
+    pairs_per_epoch = FRAMES_AT_SCALE / SCALE_CLIP_FRAMES * SCALE_PAIRS_PER_CLIP
+    pairs = SCALE_EPOCHS * pairs_per_epoch
+    flops = model["pretraining_flops_a_pair"]
+    rows = [
+        ["a JPEG frame (224 pixels, quality 95), measured", f"{data['bytes_a_frame'] / 1024:.1f} KiB"],
+        ["8 million frames on disk", f"{FRAMES_AT_SCALE * data['bytes_a_frame'] / 1e9:.0f} GB"],
+        ["reading and decoding, measured on one core", f"{pairs_per_second:.0f} pairs a second"],
+        ["a pair, forward and backward, by arithmetic", f"{flops / 1e9:.0f} GFLOP"],
+        ["parameters", f"{model['parameters'] / 1e6:.1f} million, {model['parameter_bytes'] / MIB:.0f} MiB"],
+        ["weights, gradients and Adam's moments", f"{model['training_state_bytes'] / MIB:.0f} MiB"],
+        ["an epoch", f"{pairs_per_epoch / 1e6:.2f} million pairs"],
+        [f"{SCALE_EPOCHS} epochs", f"{pairs / 1e6:.0f} million pairs, {pairs * flops / 1e18:.1f} EFLOP"],
+    ]
+    columns = "GPU | pairs a second | CPU cores a GPU | hours on 1 | on 8 | on 32"
+    gpus = []
+    for name, peak in GPUS.items():
+        speed = peak * ASSUMED_SHARE_OF_PEAK / flops
+        hours = [f"{pairs / speed / 3600 / count:.1f}" for count in (1, 8, 32)]
+        gpus.append([name, f"{speed:.0f}", f"{speed / pairs_per_second:.1f}", *hours])
+    return f"{_table('quantity | value', rows)}\n\n{_table(columns, gpus)}"
+
+
+def clip_formats(results: dict) -> str:
+    """The on-disk formats that were compared."""
+    names = {
+        "parquet": "Parquet, a row group a clip, checksums (kept)",
+        "parquet_unchecked": "the same without checksums",
+        "tar_stream": "tar, read in order as WebDataset does",
+        "tar_indexed": "tar with an index of our own",
+    }
+    rows = [
+        [
+            text,
+            f"{row['bytes_a_frame']:,.0f}",
+            f"{row['bytes_read_a_pair'] / 1024:.0f} KiB",
+            f"{row['pairs_a_second_reading_of_parquet']:.2f}x",
+            f"{row['pairs_a_second_decoding_of_parquet']:.2f}x",
+            f"{row['random_clip_milliseconds']:.1f} ms",
+        ]
+        for name, text in names.items()
+        for row in (results["formats"][name],)
+    ]
+    header = "format | bytes a frame | read a pair | reading | reading and decoding | time to one clip"
+    opening = [
+        [f"{row['num_shards']:,}", f"{row['clip_index_seconds']:.3f} s", f"{row['datasets_streaming_seconds']:.1f} s"]
+        for row in results["opening"]
+    ]
+    machine = results["machine"]
+    return (
+        f"{_table(header, rows)}\n\n"
+        + _table("shards | index and first clip | `load_dataset(streaming=True)` and first row", opening)
+        + f"\n\nRatios to Parquet, interleaved runs, page cache; {machine['processor']}, load"
+        f" {machine['load_average']:.1f}, commit {machine['commit']}."
+    )
+
+
+def engines(results: dict) -> str:
+    """What starting the tasks of a preparation costs."""
+    row = results["engines"]
+    processes, ray = row["processes"], row["ray"]
+    rows = [
+        [
+            "processes, as a Slurm array starts them",
+            f"{processes['total_seconds']:.0f} s",
+            f"{processes['processor_seconds_a_task']:.1f} s, almost all of it importing this package",
+            f"{processes['installed_megabytes']:.0f} MB",
+        ],
+        [
+            f"Ray {ray['version']}",
+            f"{ray['total_seconds']:.0f} s",
+            f"{1000 * ray['seconds_a_further_task']:.1f} ms once its workers stand",
+            f"{ray['installed_megabytes']:.0f} MB",
+        ],
+    ]
+    return _table(f"{row['num_tasks']} empty tasks | in all | a task | to install", rows)
 
 
 def _table(header: str, rows: list[list[str]]) -> str:

@@ -1,10 +1,10 @@
-"""Ask a pretrained encoder, and random weights of the same architecture, where faces they have not seen moved.
+"""Ask a pretrained encoder, and random weights of the same architecture, where faces moved.
 
     micron-bert synthesize faces --preset mer-synth-v1-easy --jobs 2 --no-baselines
     python examples/run_linear_probe.py OUT faces
 
 A linear classifier on the encoder's diagonal attention, in folds that share no person; pooled UF1. Results go to
-OUT/linear_probe.json, with the numbers of every seed of the random weights.
+OUT/linear_probe.json, with those of every seed of the random weights, and whether the encoder has seen these people.
 """
 
 import argparse
@@ -36,13 +36,23 @@ def main() -> None:
         scores = linear_probe(attention_drop_features(encoder.micron_bert, pairs), pairs, names).score()
         return {name: scores[name] for name in ("uf1", "uar", "accuracy")}
 
-    results = {"dataset": options.dataset.name, "num_pairs": len(pairs), "subjects": len(set(pairs.subject_ids))}
+    name = json.loads((options.dataset / "parameters.json").read_text())["parameters"]["name"]
+    seen = json.loads((options.model / "provenance.json").read_text())["subjects"].get(name, [])
+    results = {
+        "dataset": name,
+        "num_pairs": len(pairs),
+        "subjects": len(set(pairs.subject_ids)),
+        # people that are tested on were pretrained on: the number is no number about new people
+        "transductive": bool(set(seen) & set(pairs.subject_ids)),
+    }
     results["pretrained"] = probe(model)
     results["random"] = []
     for seed in range(options.random_seeds):
         torch.manual_seed(seed)
         results["random"].append({"seed": seed, **probe(MicronBertForPreTraining(model.config))})
     (options.model / "linear_probe.json").write_text(json.dumps(results, indent=2) + "\n")
+    if results["transductive"]:
+        print("TRANSDUCTIVE: the encoder was pretrained on people of this set")
     print(f"pretrained: UF1 {results['pretrained']['uf1']:.3f}")
     for random in results["random"]:
         print(f"random weights, seed {random['seed']}: UF1 {random['uf1']:.3f}")

@@ -84,11 +84,21 @@ def test_rendering_needs_exactly_one_place(tmp_path):
 
 def test_readme_says_what_the_results_say():
     """Rendering the stored results changes nothing: no number was typed by hand."""
-    readme = (ROOT / "README.md").read_text()
+    readme, scale = render.README.read_text(), render.SCALE.read_text()
     sections = render.sections()
-    assert sections.keys() == {"demo", "example", "bench"}
-    for name, text in sections.items():
-        assert f"<!-- {name} -->\n{text}\n<!-- /{name} -->" in readme
+    assert sections.keys() == {"demo", "example", "bench", "presets", "pretraining", "probe"}
+    assert render.scale_sections().keys() == {"scale", "formats", "engines"}
+    for document, texts in ((readme, sections), (scale, render.scale_sections())):
+        for name, text in texts.items():
+            assert f"<!-- {name} -->\n{text}\n<!-- /{name} -->" in document, name
+
+
+def test_the_recipe_says_what_its_results_say():
+    results = json.loads((render.RESULTS / "linear_probe.json").read_text())
+    header = (ROOT / "examples" / "recipes" / "tiny_cpu.yaml").read_text()
+    assert f"{results['pretrained']['uf1']:.3f}" in header and f"Time: {results['seconds'] / 60:.1f} minutes" in header
+    assert all(f"{row['uf1']:.3f}" in header for row in results["random"]) and not results["transductive"]
+    assert min(results["pretrained"]["uf1"] - row["uf1"] for row in results["random"]) > 0.05
 
 
 def test_readme_example_runs(tmp_path):

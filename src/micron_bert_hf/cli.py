@@ -107,14 +107,22 @@ def prepare_clips(
 ) -> None:
     """Make a set of clips for pretraining from folders of frames and from videos.
 
-    What is damaged is left out and listed with the reason. A run that was interrupted goes on where it was.
+    What is damaged is left out and listed with the reason. A run that was interrupted goes on where it was. Files that
+    need no change keep their bytes, with EXIF (the place, the camera) and comments. OUTPUT needs room for the longest
+    sequence, --jobs times, beside the set.
     Example: micron-bert prepare-clips recordings clips --fps 200 --jobs 8
     """
     from .data.clip_preparation import PreparationOptions
     from .data.clip_preparation import prepare_clips as prepare
 
     options = PreparationOptions(dataset, fps, image_size, clip_frames, encoding, subject_level, max_pixels)
-    print(prepare(source, output, options=options, num_shards=num_shards, shard_index=shard_index, num_processes=jobs))
+    report = prepare(
+        source, output, options=options, num_shards=num_shards, shard_index=shard_index, num_processes=jobs
+    )
+    print(report)
+    if report.held_shards:
+        numbers = ", ".join(map(str, report.held_shards))
+        raise BlockingIOError(f"shards that were asked for are held by another process: {numbers}; run again")
 
 
 def main() -> None:

@@ -178,15 +178,18 @@ def read_bytes(source: str | os.PathLike) -> io.BufferedIOBase:
     return stream
 
 
-def decode_image(image: Image.Image, name: str) -> Image.Image:
+def decode_image(image: Image.Image, name: str, max_pixels: int | None = None) -> Image.Image:
     """
     Decode an opened image upright, refusing what is too large or moves.
 
+    Args:
+        max_pixels (`int`, *optional*): PIL's `Image.MAX_IMAGE_PIXELS` when `None`.
+
     Raises:
-        ValueError: more pixels than PIL's `Image.MAX_IMAGE_PIXELS`, an animation, no pixels, a broken file.
+        ValueError: more pixels than `max_pixels`, an animation, no pixels, a broken file.
     """
     width, height = image.size
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if limit is not None and width * height > limit:
         raise ValueError(f"{name} has {width} x {height} pixels, more than the limit of {limit}")
     if width == 0 or height == 0:
@@ -198,22 +201,40 @@ def decode_image(image: Image.Image, name: str) -> Image.Image:
         image.load()
         if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # PIL's decoders answer a broken file with almost any exception
         raise ValueError(f"cannot decode {name}: {error or type(error).__name__}") from error
     return image
 
 
+def open_encoded(stream: io.BufferedIOBase, name: str, max_pixels: int | None = None) -> Image.Image:
+    """
+    Encoded bytes that nobody vouches for to a decoded image: one of `IMAGE_FORMATS`, bounded, upright.
+
+    Args:
+        name: stands for the image in the error.
+        max_pixels (`int`, *optional*): see [`decode_image`].
+
+    Raises:
+        ValueError: another format, a broken header; and see [`decode_image`].
+    """
+    try:
+        image = Image.open(stream, formats=IMAGE_FORMATS)
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is too large: {error}") from error
+    except Exception as error:  # as above; PIL reports most, not all, as UnidentifiedImageError
+        formats = ", ".join(IMAGE_FORMATS)
+        raise ValueError(f"{name} is not an image of a known format ({formats}): {error}") from error
+    return decode_image(image, name, max_pixels)
+
+
 def open_image(source: str | os.PathLike) -> Image.Image:
-    """Open, bound and decode an image file or address; see [`read_bytes`] and [`decode_image`]."""
+    """Open, bound and decode an image file or address; see [`read_bytes`] and [`open_encoded`]."""
     with read_bytes(source) as stream:
-        try:
-            image = Image.open(stream, formats=IMAGE_FORMATS)
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"{source} is too large: {error}") from error
-        except Exception as error:  # as above; PIL reports most, not all, as UnidentifiedImageError
-            formats = ", ".join(IMAGE_FORMATS)
-            raise ValueError(f"{source} is not an image of a known format ({formats}): {error}") from error
-        return decode_image(image, str(source))
+        return open_encoded(stream, str(source))
 
 
 # ---------------------------------------------------------------------------------------------------- pixels to frames

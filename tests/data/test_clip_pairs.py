@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -35,7 +36,7 @@ PROCESSOR = MicronBertImageProcessor(size={"height": 16, "width": 24})
 
 
 def make_frame(clip, number, height=20, width=30):
-    """Its mean grey tells clip and frame."""
+    """One corner tells clip and frame."""
     frame = np.random.default_rng([clip, number]).integers(0, 20, (height, width, 3), np.uint8)
     frame[:4, :4] = (clip, number, 7)
     return frame
@@ -69,12 +70,12 @@ def make_pairs(folder, pairs_per_clip=3, batch_size=4, size=(16, 24), distance=N
     return ClipPairs(folder, index, order, distance, size, PROCESSOR.resample, **changes)
 
 
-def draw_no_swaps(generator):
+def draw_swaps(generator):
     return torch.rand(1, 6, generator=generator) < 0.5
 
 
 def collator(num_crops=2):
-    return PairCollator(2, 3, draw_no_swaps, num_crops)
+    return PairCollator(2, 3, draw_swaps, num_crops)
 
 
 def test_the_index_says_what_is_there(folder, rows):
@@ -126,11 +127,11 @@ def test_an_item_is_a_pair_of_frames_of_its_clip_at_the_right_distance(folder, r
     for clip, row in enumerate(in_order):
         for pair in range(3):
             frames = pairs[PairKey(1, clip, pair)]["frames"]
-            assert frames.dtype == torch.uint8 and frames.shape == (2, 3, 20, 30)
-            numbers = frames[:, 1, 0, 0].tolist()
+            assert frames.dtype == torch.uint8 and frames.shape == (2, 20, 30, 3)
+            numbers = frames[:, 0, 0, 1].tolist()
             assert frames[:, 0, 0, 0].tolist() == [int(row["sample_id"][4:])] * 2
             for frame, number in zip(frames, numbers):
-                np.testing.assert_array_equal(frame.permute(1, 2, 0), row["frames"][number])
+                np.testing.assert_array_equal(frame, row["frames"][number])
             distances.add(numbers[1] - numbers[0])
     assert distances == {2, 3, 4}
 
@@ -140,27 +141,28 @@ def test_decoding_is_what_the_image_processor_does(folder, rows):
     pairs = make_pairs(folder, size=(16, 24))
     full = make_pairs(folder, size=(20, 30))
     key = PairKey(0, 4, 1)
-    numbers = full[key]["frames"][:, 1, 0, 0].tolist()
+    numbers = full[key]["frames"][:, 0, 0, 1].tolist()
     clip = full[key]["frames"][0, 0, 0, 0].item()
     onset, apex = (rows[clip]["frames"][number] for number in numbers)
     expected = PROCESSOR([(onset, apex)], return_tensors="pt")["pixel_values"][0]
     made = normalize_frames(pairs[key]["frames"], PROCESSOR)
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(denormalize_frames(made, PROCESSOR), pairs[key]["frames"] / 255, rtol=0, atol=1e-6)
+    pixels = pairs[key]["frames"].permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(denormalize_frames(made, PROCESSOR), pixels, rtol=0, atol=1e-6)
 
 
 def test_grey_frames_serve_colour_models_and_colour_frames_grey_ones(tmp_path):
     grey = [np.full((8, 8), 40 * number, np.uint8) for number in range(3)]
     write_clips(tmp_path / "set", [{"sample_id": "a", "subject_id": "s", "fps": 25.0, "frames": grey}])
     colour = make_pairs(tmp_path / "set", size=(8, 8))[PairKey(0, 0, 0)]["frames"]
-    assert colour.shape == (2, 3, 8, 8) and torch.equal(colour[:, 0], colour[:, 2])
+    assert colour.shape == (2, 8, 8, 3) and torch.equal(colour[..., 0], colour[..., 2])
     single = make_pairs(tmp_path / "set", size=(8, 8), num_channels=1)[PairKey(0, 0, 0)]["frames"]
-    assert torch.equal(single[:, 0], colour[:, 1])
+    assert torch.equal(single[..., 0], colour[..., 1])
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_workers_change_nothing(folder, num_workers):
-    """Every tensor of every batch, and that a clip is read once by the cache's measure."""
+    """Every tensor of every batch."""
     pairs = make_pairs(folder)
     batches = PairBatches(pairs.order, range(12))
     expected = list(DataLoader(pairs, batch_sampler=batches, collate_fn=collator()))
@@ -207,6 +209,59 @@ def test_views_are_what_the_model_takes(folder):
     assert not torch.allclose(moved["pixel_values"], still["pixel_values"], atol=0.05)
     without = PairViews(PROCESSOR, None, (8, 8), (0.4, 1.0))(collator(num_crops=0)([pairs[PairKey(0, 0, 0)]]))
     assert "crop_pixel_values" not in without
+
+
+def test_workers_may_be_spawned(folder):
+    pairs = make_pairs(folder)
+    batches = PairBatches(pairs.order, range(2))
+    expected = list(DataLoader(pairs, batch_sampler=batches, collate_fn=collator()))
+    made = list(
+        DataLoader(pairs, batch_sampler=batches, collate_fn=collator(), num_workers=1, multiprocessing_context="spawn")
+    )
+    assert all(torch.equal(one["frames"], other["frames"]) for one, other in zip(made, expected, strict=True))
+
+
+@pytest.mark.parametrize(("num_streams", "num_readers"), [(8, 1), (8, 2), (8, 8)])
+def test_each_clip_is_read_once_an_epoch(tmp_path, monkeypatch, num_streams, num_readers):
+    """Readers take every so-manieth batch, as workers do; what they read is counted, not what they ask for."""
+    tiny = [np.zeros((2, 2), np.uint8)] * 2
+    rows = [{"sample_id": f"c{clip}", "subject_id": "s", "frames": tiny} for clip in range(600)]
+    write_clips(tmp_path / "set", rows, num_shards=40)
+    index = ClipIndex.load(tmp_path / "set")
+    order = PairOrder(index.num_clips, 4, 4, seed=0, num_streams=num_streams)
+    assert order.num_streams == num_streams
+    read = Counter()
+    inner = ClipPairs.clip
+    monkeypatch.setattr(ClipPairs, "clip", lambda self, number: (read.update([number]), inner(self, number))[1])
+    for reader in range(num_readers):
+        pairs = ClipPairs(tmp_path / "set", index, order, FrameDistance(1, 1, "frames"), (2, 2), PROCESSOR.resample)
+        for number in range(reader, order.pairs_per_epoch // 4 - 2 * num_streams, num_readers):
+            for key in order.batch(number):
+                pairs[key]
+    assert len(read) > 550 and max(read.values()) == 1
+
+
+def test_checksums_are_looked_at_once(folder):
+    """At the first reading; that a damaged clip is named then is tested below."""
+    pairs = make_pairs(folder)
+    assert not pairs._is_checked.any()
+    pairs[PairKey(0, 2, 0)]
+    assert pairs._is_checked.tolist() == [number == 2 for number in range(8)]
+    assert torch.equal(pairs[PairKey(1, 2, 0)]["frames"], make_pairs(folder)[PairKey(1, 2, 0)]["frames"])
+
+
+def test_another_rate_or_another_person_is_another_set(tmp_path):
+    frames = [make_frame(0, number) for number in range(4)]
+    row = {"sample_id": "a", "subject_id": "s", "fps": 25.0, "frames": frames}
+    variants = [
+        [row],
+        [{**row, "fps": 50.0}],
+        [{**row, "subject_id": "t"}],
+        [{**row, "frames": frames[:2]}, {**row, "sample_id": "b", "frames": frames[2:]}],
+    ]
+    prints = {write_clips(tmp_path / str(number), rows).fingerprint for number, rows in enumerate(variants)}
+    assert len(prints) == 4
+    assert write_clips(tmp_path / "again", [row]).fingerprint in prints
 
 
 def test_the_cache_is_bounded(folder, monkeypatch):
@@ -258,7 +313,7 @@ def test_a_frame_that_is_no_image_is_named(tmp_path):
     with ClipShardWriter(tmp_path / name) as writer:
         writer.write("a", "s", "made", 100.0, [good.getvalue(), b"no image"])
     ClipIndex((name,), (1,), 2, {"made": ["s"]}, "x").save(tmp_path)
-    with pytest.raises(ValueError, match="cannot decode a frame of clip 0"):
+    with pytest.raises(ValueError, match=r"00000-of-00001\.parquet, a: .*a frame"):
         make_pairs(tmp_path)[PairKey(0, 0, 0)]
 
 

@@ -1,12 +1,13 @@
 """The order of pretraining's pairs: everything once an epoch, by somebody, whoever asks and whenever."""
 
+import pickle
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from micron_bert_hf.data import PairOrder, batches_of_rank
-from micron_bert_hf.data.pair_order import CLIPS_PER_BLOCK, SHARDS_PER_WINDOW, STREAM_COUNTS
+from micron_bert_hf.data.pair_order import DEFAULT_NUM_STREAMS, SHARDS_PER_WINDOW
 
 
 SETS = {
@@ -72,9 +73,9 @@ def test_ranks_share_the_batches_of_every_step(accumulation, num_ranks):
 
 
 def test_a_reader_whose_number_divides_the_streams_reads_each_clip_once():
-    order = PairOrder([50] * 20, 4, batch_size=16, seed=0)
+    order = PairOrder([50] * 20, 4, batch_size=16, seed=0, num_streams=12)
     num_readers = 4
-    assert order.num_streams % num_readers == 0 and order.num_streams in STREAM_COUNTS
+    assert order.num_streams == 12
     readers_of = {}
     for number in range(order.pairs_per_epoch // 16 + 2 * order.num_streams):
         for key in order.batch(number):
@@ -91,7 +92,20 @@ def test_shards_and_clips_mix():
     assert len({key.clip // 100 for key in batch}) > SHARDS_PER_WINDOW // 2
     clips = [key.clip for key in batch]
     assert np.mean(np.diff(sorted(set(clips))) == 1) < 0.2
-    assert CLIPS_PER_BLOCK * 4 >= 64
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "wanted", "expected"), [(10, 8, 1), (300, 8, 4), (700, 8, 8), (700, 12, 6), (100_000, 384, 384)]
+)
+def test_a_small_set_has_fewer_streams(num_clips, wanted, expected):
+    assert PairOrder([num_clips], 4, 16, 0, wanted).num_streams == expected
+    assert PairOrder([100_000], 4, 16, 0).num_streams == DEFAULT_NUM_STREAMS
+
+
+def test_an_order_goes_to_a_worker_that_is_spawned():
+    order = PairOrder([5, 6], 3, 4, seed=2, num_streams=2)
+    expected = order.batch(7)  # the caches are filled
+    assert pickle.loads(pickle.dumps(order)).batch(7) == expected
 
 
 def test_impossible_numbers_are_named():

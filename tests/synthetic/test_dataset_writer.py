@@ -294,18 +294,27 @@ def test_only_one_subject_is_held_at_a_time(writer, monkeypatch, tmp_path):
 
 
 def test_two_runs_into_one_folder_are_kept_apart(writer, fake_faces, monkeypatch, tmp_path):
+    """The second one in this process, and in another."""
     refused = []
 
     def describe(*arguments):
-        with pytest.raises(FileExistsError, match="another process") as caught:
+        with pytest.raises(FileExistsError, match="another run in this process"):
             writer.write_dataset(tmp_path / "set", SMALL, progress=False)
-        refused.append(caught.value)
+        folder = tmp_path / ".set.partial"
+        program = (
+            f"from micron_bert_hf.locks import folder_lock; folder_lock(__import__('pathlib').Path({str(folder)!r}))"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", program + ".__enter__()"], capture_output=True, text=True, timeout=120
+        )
+        refused.append(other.stderr)
         return original(*arguments)
 
     original = writer._describe
     monkeypatch.setattr(writer, "_describe", describe)
     writer.write_dataset(tmp_path / "set", SMALL, progress=False, baselines=False)
-    assert len(refused) == 1
+    assert len(refused) == 1 and "is being written by another process" in refused[0]
+    assert not list((tmp_path / "set").glob(".*"))
 
 
 def test_a_finished_set_is_left_as_it_is(writer, fake_faces, copied_set):

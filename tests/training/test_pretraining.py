@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -71,13 +72,13 @@ def test_a_frozen_part_does_not_move(make_pretraining_model, run):
 
 
 def test_one_batch_is_learnt_by_heart(make_pretraining_model, run):
-    """16 pairs in one step, always the same: the restoration comes down to a fifth, the sum is what it says."""
+    """16 pairs in one step, always the same: the restoration comes down to a quarter, the sum is what it says."""
     model = make_pretraining_model()
     history = run(
-        model, max_steps=150, batch_size=16, base_learning_rate=5e-3 * 16, augmentation=None, warmup_share=0.05
+        model, max_steps=180, batch_size=16, base_learning_rate=5e-3 * 16, augmentation=None, warmup_share=0.05
     ).history
     first, last = history[0], history[-1]
-    assert last["reconstruction_loss"] < 0.2 * first["reconstruction_loss"]
+    assert last["reconstruction_loss"] < 0.25 * first["reconstruction_loss"]
     assert last["loss"] == pytest.approx(last["reconstruction_loss"] + last["contextual_agreement_loss"], rel=1e-5)
 
 
@@ -257,25 +258,46 @@ def test_another_run_and_a_foreign_folder_are_refused(make_pretraining_model, ru
         run(make_pretraining_model(), tmp_path / "thesis")
 
 
-def test_a_step_may_be_split_otherwise_when_going_on(make_pretraining_model, clips, image_processor, tmp_path):
-    """Two batches a step by accumulation, then... the same: only the number of pairs of a step is part of the run."""
+def test_only_the_number_of_pairs_of_a_step_is_part_of_the_run(make_pretraining_model, clips, image_processor):
+    """That a run really goes on with another split is in test_interruption.py."""
     from micron_bert_hf.training.pretraining import _Pretraining
 
-    def identity(**changes):
+    def identity(processor=image_processor, **changes):
         arguments = PretrainingArguments(**{**DEFAULTS, "gradient_accumulation_steps": 2, **changes})
-        return _Pretraining(make_pretraining_model(), image_processor, clips, arguments, RunArguments())._identity()
+        return _Pretraining(make_pretraining_model(), processor, clips, arguments, RunArguments())._identity()
 
-    assert "gradient_accumulation_steps" not in identity()
-    assert identity()["pairs_per_step"] == 16
+    assert identity() == identity(batch_size=8)
+    assert "gradient_accumulation_steps" not in identity() and identity()["pairs_per_step"] == 16
     assert identity(gradient_accumulation_steps=1) != identity()
+    other = MicronBertImageProcessor(size={"height": 16, "width": 16}, image_mean=[0.5, 0.5, 0.5])
+    assert identity(other) != identity()
 
 
-def test_activation_checkpointing_and_compile_learn_the_same(make_pretraining_model, run):
-    """Compiled in eager mode by dynamo: that the graph is captured, not which compiler follows."""
-    losses = []
-    for changes in ({}, {"activation_checkpointing": True}):
-        losses.append([entry["loss"] for entry in run(make_pretraining_model(), **changes).history])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+@pytest.mark.parametrize(("epochs", "batch_size", "steps"), [(3, 8, 6), (3, 5, 10), (100, 64, 25), (1, 64, 1)])
+def test_epochs_are_epochs_also_where_a_step_does_not_divide_them(
+    make_pretraining_model, clips, image_processor, epochs, batch_size, steps
+):
+    from micron_bert_hf.training.pretraining import _Pretraining
+
+    arguments = PretrainingArguments(**{**DEFAULTS, "epochs": epochs, "batch_size": batch_size})
+    assert _Pretraining(make_pretraining_model(), image_processor, clips, arguments, RunArguments()).num_steps == steps
+
+
+def test_activation_checkpointing_and_compile_learn_the_same(make_pretraining_model, run, monkeypatch):
+    """Captured and differentiated by torch.compile, but without the minute that its code generator takes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    losses = [
+        [entry["loss"] for entry in run(make_pretraining_model(), epochs=1, **changes).history]
+        for changes in ({}, {"activation_checkpointing": True}, {"compile": True})
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0] == pytest.approx(losses[2], rel=1e-4)
+
+
+def test_batches_of_one_pair_have_no_variance_to_report(make_pretraining_model, run, tmp_path):
+    history = run(make_pretraining_model(), tmp_path / "out", batch_size=1, max_steps=2).history
+    assert all("token_variance" not in entry for entry in history)
+    accumulated = run(make_pretraining_model(), batch_size=1, gradient_accumulation_steps=4, max_steps=2).history
+    assert all(entry["token_variance"] > 0 for entry in accumulated)
 
 
 def test_bfloat16_stays_close(make_pretraining_model, run):
@@ -326,15 +348,18 @@ def test_measures_of_collapse_have_their_known_values():
 
 def test_the_monitor_waits_and_says_each_thing_once():
     monitor = CollapseMonitor(max_entropy=math.log(4))
-    messages = [monitor.update(1e-6, 0.1, 0.001) for _ in range(2 * PATIENCE)]
+    entry = {"token_variance": 1e-6, "teacher_entropy": 0.001, "teacher_sharpness": 0.1}
+    messages = [monitor.update(entry) for _ in range(2 * PATIENCE)]
     assert [bool(message) for message in messages] == [step == PATIENCE - 1 for step in range(2 * PATIENCE)]
     assert "alike" in messages[PATIENCE - 1][0] and "same prototype" in messages[PATIENCE - 1][1]
     recovering = CollapseMonitor()
     for _ in range(5):
         for _ in range(PATIENCE - 1):
-            assert recovering.update(1e-6, None, None) == []
-        assert recovering.update(0.5, None, None) == []
-    assert CollapseMonitor(math.log(4), patience=1).update(0.5, math.log(4), math.log(4))[0].count("flat") == 1
+            assert recovering.update({"token_variance": 1e-6}) == []
+        assert recovering.update({"token_variance": 0.5}) == []
+        assert recovering.update({}) == []
+    flat = {"teacher_entropy": math.log(4), "teacher_sharpness": math.log(4)}
+    assert CollapseMonitor(math.log(4), patience=1).update(flat)[0].count("flat") == 1
 
 
 def test_impossible_arguments_are_named(make_pretraining_model, run, clips, image_processor, tmp_path):

@@ -1,11 +1,17 @@
-"""The frames of one source, folder or video: decoded to prove that they are good, reduced, encoded.
+"""The frames of one source, folder or video: decoded, reduced, encoded.
 
-What is not good is refused with a reason, and the others go on: of a million files some are always broken. A file that
-already is what the set would hold keeps its bytes, so that JPEG loses nothing a second time.
+What its decoder or its missing end mark shows to be damaged is refused with a reason, and the others go on: of a
+million files some are always broken. What lasts no longer than a moment, a network that is down or memory that is
+short, is no reason and ends the run. WebP, PPM, BMP and uncompressed TIFF have no mark at their end: where their tail
+was overwritten, with zeros say, it passes for pixels.
+
+A file that already is what the set would hold keeps its bytes, so that JPEG loses nothing a second time, and with them
+its metadata: EXIF with the place and the camera, comments.
 """
 
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +23,10 @@ from PIL import Image
 from transformers.image_utils import SizeDict
 
 from ..image_processing_micron_bert import (
-    IMAGE_FORMATS,
     Frame,
-    decode_image,
     frame_size,
     from_pil,
+    open_encoded,
     resize_frame,
     resized_size,
 )
@@ -48,7 +53,7 @@ class PreparationOptions:
     Args:
         dataset (`str` or `None`): the column `dataset`; `None` is the name of the source folder.
         fps (`float` or `None`): frames a second, of folders of frames (of their files as they are, whatever the step
-            of their numbers) and of videos that do not say.
+            of their numbers) and of videos that neither say nor have times.
         image_size (`int`): the shorter side, in pixels, to which larger frames are reduced; none is enlarged.
         clip_frames (`int`): longest clip, 3 or more.
         encoding (`"jpeg"` or `"png"`): of frames that cannot keep their bytes.
@@ -67,6 +72,8 @@ class PreparationOptions:
     def __post_init__(self):
         if self.dataset == "":
             raise ValueError("`dataset` must be a name, got an empty one.")
+        if self.dataset is not None and readable(self.dataset) != self.dataset:
+            raise ValueError(f"`dataset` must be UTF-8, got {readable(self.dataset)}.")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"`fps` must be more than 0 frames a second, got {self.fps}.")
         for name, least in (("image_size", 1), ("clip_frames", 3), ("subject_level", 1), ("max_pixels", 1)):
@@ -89,7 +96,7 @@ class ClipFrame:
     One good frame.
 
     Args:
-        number (`int`): its place in time, in units of which `FrameSequence.step` make one frame.
+        number (`int`): its place in time, in units of which the step of `FrameSequence.timing` makes one frame.
         path (`str`): the file it came from.
         label (`str`): `""`, or which of the file's frames it is, to stand before a reason.
         size (`tuple[int, int]`): width and height of the source, upright, in pixels.
@@ -105,11 +112,16 @@ class ClipFrame:
 
 @dataclass(frozen=True)
 class FrameSequence:
-    """A source that was opened: frames a second, the step of the numbers, and the frames, to be iterated once."""
+    """
+    A source that was opened.
 
-    fps: float
-    step: int
+    Args:
+        frames: to be iterated once.
+        timing: gives, after that, frames a second (`None` if they are not known) and the step of the numbers.
+    """
+
     frames: Iterator[ClipFrame]
+    timing: Callable[[], tuple[float | None, float]]
 
 
 def open_source(
@@ -154,7 +166,7 @@ def _open_folder(
             taken[number] = name
             yield ClipFrame(number, path, "", size, content)
 
-    return FrameSequence(float(options.fps), step, frames())
+    return FrameSequence(frames(), lambda: (float(options.fps), step))
 
 
 def _open_video(
@@ -164,13 +176,9 @@ def _open_video(
 
     path = readable(source.path)
     try:
-        reader = VideoReader(root / source.path, options.max_pixels, options.fps)
+        reader = VideoReader(root / source.path, options.max_pixels)
     except ValueError as error:
         refuse(path, str(error))
-        return None
-    if reader.fps is None:
-        reader.close()
-        refuse(path, "its frame rate is not known, and no `fps` was given")
         return None
 
     def frames() -> Iterator[ClipFrame]:
@@ -188,50 +196,52 @@ def _open_video(
         elif reader.num_frames == 0:
             refuse(path, "it has no frame")
 
-    return FrameSequence(float(reader.fps), 1, frames())
+    def timing() -> tuple[float | None, float]:
+        fps, step = reader.timing()
+        return options.fps if fps is None else fps, step
+
+    return FrameSequence(frames(), timing)
 
 
 def read_image(path: Path, options: PreparationOptions) -> tuple[bytes, tuple[int, int]]:
     """
-    Prove that a file is a good still image.
+    Decode a file that should be a still image.
 
     Returns:
         The bytes for the set, and the upright width and height of the source.
 
     Raises:
-        ValueError: it is not; the message is the reason, without the path.
+        ValueError: it is not, or is seen to be damaged; the message is the reason, without the path.
+        OSError, MemoryError: not the file's fault.
     """
     content = _read_file(path)
     try:
         # a stream, not the path: what PIL is given must be what is kept
-        image = Image.open(BytesIO(content), formats=IMAGE_FORMATS)
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"more pixels than the limit of {options.max_pixels}") from error
-    except Exception as error:  # PIL's readers answer a broken header with almost any exception
-        raise ValueError(f"not an image of a known format ({', '.join(IMAGE_FORMATS)})") from error
-    if image.width * image.height > options.max_pixels:
-        raise ValueError(f"it has {image.width} x {image.height} pixels, more than the limit of {options.max_pixels}")
-    decoded = decode_image(image, "it")
+        image = open_encoded(BytesIO(content), "it", options.max_pixels)
+    except ValueError as error:  # the same on every machine: PIL calls a stream by its address
+        raise ValueError(re.sub(" at 0x[0-9a-fA-F]+", "", str(error))) from error
     # a decoder does not miss the end mark: what was cut off in writing, or filled with zeros, passes for good
-    if (image.format == "JPEG" and not _is_closed_jpeg(content)) or (image.format == "PNG" and b"IEND" not in content):
-        raise ValueError(f"truncated: it lacks the mark that ends every {image.format} file")
-    size = decoded.size
+    if content.startswith(b"\xff\xd8") and not _is_closed_jpeg(content):
+        raise ValueError("truncated: it lacks the mark that ends every JPEG file")
+    if content.startswith(b"\x89PNG") and b"IEND" not in content:
+        raise ValueError("truncated: it lacks the mark that ends every PNG file")
+    size = image.size
     if (
-        decoded is image  # upright
-        and _is_plain(image, content)
+        _is_plain(image, content)
         and min(size) <= options.image_size
         # a file larger than its pixels carries something else
         and len(content) <= min(options.max_frame_bytes, 2 * size[0] * size[1] * len(image.getbands()) + 2**16)
     ):
         return content, size
-    return encode_frame(decoded, options), size
+    return encode_frame(image, options), size
 
 
 def _is_plain(image: Image.Image, content: bytes) -> bool:
-    """Whether every reader sees the same in the file: JPEG or PNG, RGB or grey, 8 bits, nothing transparent."""
+    """Whether every reader sees the same in it: an upright JPEG or PNG, RGB or grey, 8 bits, nothing transparent."""
     if image.mode not in ("RGB", "L") or image.has_transparency_data:
         return False
-    # PIL reads 16 bits of colour as 8, and few bits of grey as 8; the 25th byte says what there is
+    # An image that PIL had to turn has no format any more. PIL reads 16 bits of colour as 8, and few bits of grey as
+    # 8; the 25th byte says what there is
     return image.format == "JPEG" or (image.format == "PNG" and content[24] == 8)
 
 

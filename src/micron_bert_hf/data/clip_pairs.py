@@ -16,16 +16,18 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ..image_processing_micron_bert import MicronBertImageProcessor, decode_image, from_pil, resize_frame
+from ..image_processing_micron_bert import MicronBertImageProcessor, from_pil, open_encoded, resize_frame
 from .augmentation import NUM_CROP_DRAWS, NUM_PAIR_DRAWS, PairAugmentation, augment_pairs, random_crops
 from .clip_set import ClipIndex, ClipShard, StoredClip
 from .pair_order import SHARDS_PER_WINDOW, PairKey, PairOrder
 from .pairs import per_sample_generator
 
 
-# Encoded frames that a worker keeps so that the pairs of one clip are read once. Ours: a block of 64 clips with 4
-# pairs of JPEG frames at 224 pixels takes about 10 MB.
-CACHE_BYTES = 128 * 2**20
+# What a reader keeps at once: encoded frames, so that the pairs of one clip are read once (a block of 64 clips with 4
+# pairs of JPEG frames at 224 pixels takes about 10 MB, and a single reader keeps 8 of them), and open shards (those of
+# the windows of 8 blocks). Ours.
+CACHE_BYTES = 256 * 2**20
+MAX_OPEN_SHARDS = 8 * SHARDS_PER_WINDOW
 # The stream of pair places; the torch generator of a pair draws the rest.
 _PLACES = 4
 
@@ -103,9 +105,14 @@ class ClipPairs(Dataset):
         self.image_size = image_size
         self.resample = resample
         self.num_channels = num_channels
+        self._is_checked = np.zeros(index.total_clips, bool)
         self._open: OrderedDict[int, ClipShard] = OrderedDict()
         self._cache: OrderedDict[tuple[int, int], list[tuple[bytes, bytes]]] = OrderedDict()
         self._cached_bytes = 0
+
+    def __getstate__(self) -> dict:
+        # open files stay here; a worker that is spawned opens its own
+        return {**self.__dict__, "_open": OrderedDict(), "_cache": OrderedDict(), "_cached_bytes": 0}
 
     def __len__(self) -> int:
         return self.order.pairs_per_epoch
@@ -113,26 +120,30 @@ class ClipPairs(Dataset):
     def __getitem__(self, key: PairKey) -> dict[str, object]:
         """
         Returns:
-            `key` and `frames`, `torch.uint8` of shape `(2, num_channels, height, width)`.
+            `key` and `frames`, `torch.uint8` of shape `(2, height, width, num_channels)`: as they are decoded, since
+            turning the axes is quicker on the whole batch, on the device.
 
         Raises:
             OSError: a damaged shard.
             ValueError: a frame that cannot be decoded; both name the place.
         """
-        first, second = self._encoded_pairs(key.epoch, key.clip)[key.pair]
-        frames = np.stack([self._decode(frame, key.clip) for frame in (first, second)])
+        frames = np.empty((2, *self.image_size, self.num_channels), np.uint8)
+        for encoded, frame in zip(self._encoded_pairs(key.epoch, key.clip)[key.pair], frames):
+            self._decode(encoded, key.clip, frame)
         return {"key": key, "frames": torch.from_numpy(frames)}
 
     def clip(self, number: int) -> StoredClip:
-        """Clip `number`, counted through the shards."""
+        """Clip `number`, counted through the shards; its checksums are looked at when it is read first."""
         shard = bisect_right(self.first_clips, number) - 1
         if shard in self._open:
             self._open.move_to_end(shard)
         else:
             self._open[shard] = ClipShard(os.path.join(self.folder, self.shards[shard]))
-            if len(self._open) > 2 * SHARDS_PER_WINDOW:
+            if len(self._open) > MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
-        return self._open[shard].read(number - self.first_clips[shard])
+        clip = self._open[shard].read(number - self.first_clips[shard], bool(self._is_checked[number]))
+        self._is_checked[number] = True
+        return clip
 
     def _encoded_pairs(self, epoch: int, number: int) -> list[tuple[bytes, bytes]]:
         """The encoded frames of every pair of one clip in one epoch."""
@@ -150,17 +161,20 @@ class ClipPairs(Dataset):
             self._cached_bytes -= _num_bytes(self._cache.popitem(last=False)[1])
         return pairs
 
-    def _decode(self, encoded: bytes, number: int) -> np.ndarray:
-        name = f"a frame of clip {number}"
+    def _decode(self, encoded: bytes, number: int, output: np.ndarray) -> None:
+        """Into `output (height, width, num_channels)`, uint8."""
         try:
-            image = from_pil(decode_image(Image.open(io.BytesIO(encoded)), name))
-        except OSError as error:
-            raise ValueError(f"cannot decode {name}: {error}") from error
-        if not isinstance(image, Image.Image):
-            raise ValueError(f"{name} has 16 bits or floats; expected 8 bits.")
+            image = from_pil(open_encoded(io.BytesIO(encoded), "a frame"))
+            if not isinstance(image, Image.Image):
+                raise ValueError("a frame has 16 bits or floats; expected 8 bits")
+        except ValueError as error:
+            shard = self.shards[bisect_right(self.first_clips, number) - 1]
+            raise ValueError(f"{shard}, {self.clip(number).sample_id}: {error}.") from error
         image = resize_frame(image, *self.image_size, self.resample)
-        pixels = np.asarray(image.convert("L" if self.num_channels == 1 else "RGB"))
-        return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        mode = "L" if self.num_channels == 1 else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
+        output[...] = np.asarray(image).reshape(output.shape)
 
 
 def _num_bytes(pairs: list[tuple[bytes, bytes]]) -> int:
@@ -214,7 +228,7 @@ class PairCollator:
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
         """
         Returns:
-            `frames (B, 2, C, H, W)` uint8, `pair_draws (B, 9)`, `crop_draws (B, num_crops, 4)` uniform in [0, 1), and
+            `frames (B, 2, H, W, C)` uint8, `pair_draws (B, 9)`, `crop_draws (B, num_crops, 4)` uniform in [0, 1), and
             `bool_swapped_pos (B, num_patches)`.
         """
         pair_draws, swapped, crop_draws = [], [], []
@@ -271,20 +285,20 @@ def normalize_frames(frames: torch.Tensor, image_processor: MicronBertImageProce
     What the image processor does to pixels that already have their size.
 
     Args:
-        frames (`torch.Tensor` of shape `(..., C, H, W)`): uint8
+        frames (`torch.Tensor` of shape `(..., H, W, C)`): uint8
 
     Returns:
-        `torch.FloatTensor` of the same shape: `(factor * pixels - mean) / std`.
+        `torch.FloatTensor` of shape `(..., C, H, W)`: `(factor * pixels - mean) / std`.
     """
     factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0
     mean, std = (image_processor.image_mean, image_processor.image_std) if image_processor.do_normalize else (0.0, 1.0)
     mean, std = (torch.tensor(value, dtype=torch.float64).reshape(-1, 1, 1) for value in (mean, std))
     scale, shift = (value.to(torch.float32).to(frames.device) for value in (factor / std, -mean / std))
-    return frames * scale + shift
+    return frames.movedim(-1, -3).contiguous() * scale + shift
 
 
 def denormalize_frames(pixel_values: torch.Tensor, image_processor: MicronBertImageProcessor) -> torch.FloatTensor:
-    """The inverse of [`normalize_frames`], in [0, 1] where the input was uint8; not clipped."""
+    """Normalised `(..., C, H, W)` back to pixels in [0, 1], channels where they are; not clipped."""
     factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0
     mean, std = (image_processor.image_mean, image_processor.image_std) if image_processor.do_normalize else (0.0, 1.0)
     mean, std = (torch.tensor(value).reshape(-1, 1, 1).to(pixel_values.device) for value in (mean, std))

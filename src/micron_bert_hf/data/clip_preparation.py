@@ -5,7 +5,8 @@
     prepare_clips("recordings", "clips", options=PreparationOptions(fps=200), num_shards=16, num_processes=8)
 
 Sequences are dealt to shards by their position in the sorted list of paths, so that machines which share nothing but
-the file system each make their part (`shard_index`) and the set is the same, byte for byte.
+the file system each make their part (`shard_index`) and the set is the same, byte for byte, with the same library
+versions, which are part of what the set is made of.
 
     OUT/prepared/preparation.json    what the set is made of; who comes with something else is refused
     OUT/prepared/shard-00000.json    written after the shard, which then is finished: counts, what is not in it and why
@@ -13,7 +14,11 @@ the file system each make their part (`shard_index`) and the set is the same, by
     OUT/quarantine.csv               all that is not in the set, with the reason
     OUT/clips.json                   last: the set is whole
 
-A run that was killed, at any instant, goes on where it was: finished shards are kept, the others made again.
+A run that was killed, at any instant, goes on where it was: finished shards are kept, the others made again. So does
+one that was stopped by a fault that may pass, of the network or of memory.
+
+Files that need no change keep their bytes, and with them EXIF (the place, the camera) and comments. While a sequence
+is read its encoded frames wait in OUT/prepared: as many times the longest sequence as there are processes.
 """
 
 import csv
@@ -22,18 +27,29 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ..locks import file_lock
 from .clip_frames import PreparationOptions
 from .clip_set import UNFINISHED, ClipIndex, content_fingerprint, shard_names, write_clip_card
-from .clip_shards import WORK_FOLDER, ShardJob, locked, read_json, read_record, run_shards, write_text
-from .clip_sources import Listing, Quarantined, list_sources
+from .clip_shards import (
+    LOCK_SECONDS,
+    WORK_FOLDER,
+    ShardJob,
+    lock_path,
+    read_json,
+    read_record,
+    run_shards,
+    write_text,
+)
+from .clip_sources import Listing, Quarantined, list_sources, readable
 
 
 # Raise it with every change of what the same sources and options give.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 QUARANTINE_NAME = "quarantine.csv"
 DESCRIPTION_NAME = "preparation.json"
 
@@ -49,6 +65,7 @@ class PreparationReport:
         quarantined (`tuple[Quarantined, ...]`): of all finished shards, sorted.
         num_ignored (`int`): files of the source that are no image or video by their name.
         missing_shards (`tuple[int, ...]`): not finished; the set is whole when it is empty.
+        held_shards (`tuple[int, ...]`): of those the ones that this run was asked for: another process holds them.
     """
 
     output_dir: Path
@@ -57,6 +74,7 @@ class PreparationReport:
     quarantined: tuple[Quarantined, ...]
     num_ignored: int
     missing_shards: tuple[int, ...]
+    held_shards: tuple[int, ...]
 
     def __str__(self) -> str:
         lines = [f"{self.num_clips} clips, {self.num_frames} frames in {self.output_dir}"]
@@ -89,7 +107,8 @@ def prepare_clips(
         num_shards (`int`): files of the set; the same for all who make it.
         shard_index (`int`, *optional*): make this shard alone.
         num_processes (`int`): shards that are made at once; with more than 1 the caller's script needs the usual
-            `if __name__ == "__main__":` guard. Changes no byte.
+            `if __name__ == "__main__":` guard. Changes no byte. The disk of `output_dir` needs room for the longest
+            sequence as many times.
         progress (`bool`): show a bar, which counts sequences.
 
     Returns:
@@ -98,7 +117,9 @@ def prepare_clips(
     Raises:
         ValueError: before any work: an argument out of its range, no sequence, folders of frames without `fps`. After
             it: not one clip could be made; `quarantine.csv` says why.
-        FileExistsError: before any work: `output_dir` holds something else.
+        FileExistsError: before any work: `output_dir` holds something else, or the same set of other files or by other
+            versions of libraries.
+        OSError: a fault that may pass, of the network or of memory; names the sequence. Run again.
         ModuleNotFoundError: before any work: there are videos, but no PyAV.
     """
     _check_counts(num_shards, shard_index, num_processes)
@@ -110,7 +131,7 @@ def prepare_clips(
             f"{output_dir} lies in {source_dir}, which would then hold its own clips; give another folder."
         )
     if options.dataset is None:
-        options = replace(options, dataset=source_dir.name)  # `replace` refuses the root, which has no name
+        options = replace(options, dataset=readable(source_dir.name))  # `replace` refuses the root, which has no name
     listing = list_sources(source_dir)
     _check_sources(source_dir, listing, options)
     fingerprint = _claim(output_dir, _describe(listing, options, num_shards))
@@ -136,6 +157,7 @@ def prepare_clips(
         quarantined,
         listing.num_ignored,
         missing,
+        tuple(number for number in missing if number in wanted),
     )
 
 
@@ -155,8 +177,10 @@ def _check_counts(num_shards: int, shard_index: int | None, num_processes: int) 
 
 def _check_sources(source_dir: Path, listing: Listing, options: PreparationOptions) -> None:
     if not listing.sources:
+        problem = "".join(f" {item.path}: {item.reason}." for item in listing.quarantined[:1])
         raise ValueError(
             f"{source_dir} holds no images and no videos, by their names; {listing.num_ignored} other files are there."
+            f"{problem}"
         )
     folder = next((source for source in listing.sources if not source.is_video), None)
     if folder is not None and options.fps is None:
@@ -171,6 +195,7 @@ def _check_sources(source_dir: Path, listing: Listing, options: PreparationOptio
 
 
 def _describe(listing: Listing, options: PreparationOptions, num_shards: int) -> dict[str, Any]:
+    libraries = ["pillow", "pyarrow", *(["av"] if any(source.is_video for source in listing.sources) else [])]
     return {
         "preparation_version": PREPARATION_VERSION,
         **asdict(options),
@@ -178,6 +203,7 @@ def _describe(listing: Listing, options: PreparationOptions, num_shards: int) ->
         "num_shards": num_shards,
         "num_sequences": len(listing.sources),
         "listing": listing.digest,
+        **{f"{library}_version": version(library) for library in libraries},  # other encoders give other bytes
     }
 
 
@@ -206,7 +232,7 @@ def _claim(output_dir: Path, description: dict[str, Any]) -> str:
     if known != description:
         differing = [name for name in description if known is None or known.get(name) != description[name]]
         if not differing or differing[0] in ("num_sequences", "listing"):
-            difference = "from another list of sequences or frames"
+            difference = "from other files: sequences or frames were added, removed or changed"
         else:
             before = None if known is None else known.get(differing[0])
             difference = f"with another `{differing[0]}`: {before}, not {description[differing[0]]}"
@@ -225,9 +251,9 @@ def _finish(
     records: Sequence[dict[str, Any]],
     quarantined: Sequence[Quarantined],
 ) -> None:
-    with locked(output_dir, len(records)) as is_ours:
-        if not is_ours:
-            raise FileExistsError(f"{output_dir} is being finished by another process.")
+    with file_lock(lock_path(output_dir), len(records), 1, LOCK_SECONDS) as is_ours:
+        if not is_ours:  # another process is at it
+            return
         table = StringIO()
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("path", "reason"))
@@ -254,6 +280,7 @@ def _finish(
 def _card_text(options: PreparationOptions, listing: Listing, index: ClipIndex, num_quarantined: int) -> str:
     num_videos = sum(source.is_video for source in listing.sources)
     rate = "given by each video" if options.fps is None else f"{options.fps:g} frames a second where no video gives it"
+    kept = "files that needed no change keep their bytes, EXIF (the place, the camera) and comments included"
     return f"""# {options.dataset}: clips for pretraining
 
 {index.total_clips} clips, {index.num_frames} frames, {len(index.subjects[options.dataset])} subjects.
@@ -265,8 +292,8 @@ Made by `micron-bert prepare-clips`; not labelled. The licence is that of the so
 | Subject | component {options.subject_level} of the path below the source folder |
 | Rate | {rate} |
 | Frames | shorter side reduced to {options.image_size} pixels where it was more, never enlarged |
-| Encoding | {options.encoding}; files that needed no change keep their bytes |
-| Clips | at most {options.clip_frames} frames, without a gap in the numbering |
+| Encoding | {options.encoding}; {kept} |
+| Clips | at most {options.clip_frames} frames, without a gap in their numbers or times |
 | Not in the set | {num_quarantined}, each with its reason in `{QUARANTINE_NAME}` |
 | Ignored | {listing.num_ignored} files that are no image or video by their name |
 | Fingerprint | `{index.fingerprint}` |"""

@@ -186,24 +186,31 @@ class ClipShard:
 
     def __init__(self, path: str | os.PathLike):
         try:
-            self.file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+            self.file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+            self.trusted = pq.ParquetFile(path, memory_map=True, metadata=self.file.metadata)
         except (OSError, pa.ArrowException) as error:
             raise OSError(f"the shard {path} cannot be opened: {error}") from error
         self.path = path
 
-    def read(self, number: int) -> StoredClip:
+    def read(self, number: int, is_trusted: bool = False) -> StoredClip:
         """
+        Args:
+            number (`int`): of the clip in this shard.
+            is_trusted (`bool`): its checksums were found right before; they take more time than the reading.
+
         Raises:
             OSError: the shard has no such clip, or is damaged.
         """
         try:
-            table = self.file.read_row_group(number, columns=["sample_id", "fps", "frames"], use_threads=False)
-        except (OSError, pa.ArrowException, IndexError) as error:
+            file = self.trusted if is_trusted else self.file
+            table = file.read_row_group(number, columns=["sample_id", "fps", "frames"], use_threads=False)
+            return StoredClip(table["sample_id"][0].as_py(), float(table["fps"][0].as_py()), table["frames"][0])
+        except (OSError, pa.ArrowException, IndexError, KeyError) as error:
             raise OSError(f"clip {number} of the shard {self.path} cannot be read: {error}") from error
-        return StoredClip(table["sample_id"][0].as_py(), float(table["fps"][0].as_py()), table["frames"][0])
 
     def close(self) -> None:
         self.file.close()
+        self.trusted.close()
 
 
 def shard_names(count: int) -> list[str]:
@@ -265,9 +272,12 @@ def write_clips(
                     file = BytesIO()
                     Image.fromarray(np.asarray(frame)).save(file, "PNG", compress_level=1)
                     encoded.append(file.getvalue())
-                    digest.update(encoded[-1])
                 dataset = row.get("dataset", "unnamed")
-                writer.write(row["sample_id"], row["subject_id"], dataset, row.get("fps", fps), encoded)
+                clip = (row["sample_id"], row["subject_id"], dataset, row.get("fps", fps))
+                digest.update(json.dumps([name, *clip, [len(frame) for frame in encoded]]).encode())
+                for frame in encoded:
+                    digest.update(frame)
+                writer.write(*clip, encoded)
                 subjects.setdefault(dataset, set()).add(row["subject_id"])
         counts.append(writer.num_clips)
         num_frames += writer.num_frames

@@ -4,8 +4,6 @@ A shard is finished when its record is there, which is written after it and says
 its lock meanwhile.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import multiprocessing
@@ -23,25 +21,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs into one folder are not kept apart
-    fcntl = None
-
 from tqdm.auto import tqdm
 
+from ..locks import file_lock
 from .clip_frames import PreparationOptions, open_source
 from .clip_set import UNFINISHED, ClipShardWriter, shard_names
-from .clip_sources import Quarantined, Source, cut_runs
+from .clip_sources import Quarantined, Source, cut_runs, readable
 
 
 WORK_FOLDER, LOCKS_NAME, RECORD_PATTERN = "prepared", "locks", "shard-{number:05d}.json"
 # Ours: encoded frames of one sequence in memory; those of a longer one wait on disk for the sequence's end, when its
-# most common size and the lengths between its gaps are known.
+# most common size and the lengths between its gaps are known. The disk needs room for the longest sequence, encoded,
+# once for each process.
 _SPOOL_BYTES = 64 * 2**20
 # Ours: a worker of a killed run ends within a second of it.
-_LOCK_SECONDS = 5.0
+LOCK_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 
 
@@ -56,11 +50,24 @@ class ShardJob:
     fingerprint: str
 
 
-def prepare_shard(job: ShardJob, count_sequence: Callable[[], None]) -> None:
-    """Write a shard, then its record; nothing if another process is writing it or has written it."""
-    with locked(job.output_dir, job.number) as is_ours:
-        if not is_ours or read_record(job.output_dir, job.number, job.num_shards, job.fingerprint) is not None:
-            return
+def prepare_shard(job: ShardJob, count_sequence: Callable[[], None], wait_seconds: float) -> bool:
+    """
+    Write a shard, then its record, if no other process has.
+
+    Args:
+        wait_seconds (`float`): how long another process may hold the shard until it is left to it.
+
+    Returns:
+        Whether the shard is finished, not left to another.
+
+    Raises:
+        OSError: something that is not the source's fault; names the sequence. The shard is not finished.
+    """
+    with file_lock(lock_path(job.output_dir), job.number, 1, wait_seconds) as is_ours:
+        if not is_ours:
+            return False
+        if read_record(job.output_dir, job.number, job.num_shards, job.fingerprint) is not None:
+            return True
         started = time.monotonic()
         path = job.output_dir / shard_names(job.num_shards)[job.number]
         quarantined: list[Quarantined] = []
@@ -70,13 +77,20 @@ def prepare_shard(job: ShardJob, count_sequence: Callable[[], None]) -> None:
             # what PIL warns of is decoded or refused, and a million frames give many warnings
             warnings.simplefilter("ignore")
             for source in job.sources:
-                for sample_id, fps, frames in _source_clips(job, source, quarantined):
-                    subject_id = source.subject_id(job.options.subject_level, job.source_dir.name)
-                    writer.write(sample_id, subject_id, job.options.dataset, fps, frames)
-                    subjects.add(subject_id)
-                    digest.update(json.dumps([sample_id, subject_id, job.options.dataset, fps, len(frames)]).encode())
-                    for frame in frames:
-                        digest.update(hashlib.sha256(frame).digest())
+                subject_id = source.subject_id(job.options.subject_level, job.source_dir.name)
+                try:
+                    for sample_id, fps, frames in _source_clips(job, source, quarantined):
+                        about = [sample_id, subject_id, job.options.dataset, fps]
+                        writer.write(*about, frames)
+                        subjects.add(subject_id)
+                        digest.update(json.dumps([*about, len(frames)]).encode())
+                        for frame in frames:
+                            digest.update(hashlib.sha256(frame).digest())
+                except (OSError, MemoryError) as error:
+                    raise OSError(
+                        f"shard {job.number} is not finished, the run stopped at {source.sample_id}:"
+                        f" {str(error) or 'out of memory'}; what is finished is kept: run again"
+                    ) from error
                 count_sequence()
         record = {
             "preparation": job.fingerprint,
@@ -89,6 +103,7 @@ def prepare_shard(job: ShardJob, count_sequence: Callable[[], None]) -> None:
             "bytes": path.stat().st_size,
         }
         write_text(_record_path(job.output_dir, job.number), json.dumps(record, indent=2) + "\n")
+        return True
 
 
 def _source_clips(
@@ -112,6 +127,10 @@ def _source_clips(
             places.append((spool.tell(), len(frame.content)))
             spool.write(frame.content)
             kept.append(replace(frame, content=b""))
+        fps, step = sequence.timing()
+        if kept and fps is None:
+            refuse(readable(source.path), "its frame rate is not known, and no `fps` was given")
+            return
         sizes = Counter(frame.size for frame in kept)
         width, height = max(sizes, key=sizes.get, default=(0, 0))  # of equally common ones that which came first
         for frame in kept:
@@ -119,7 +138,7 @@ def _source_clips(
                 own = "{} x {}".format(*frame.size)
                 refuse(frame.path, f"{frame.label}{own} pixels, but its sequence has {width} x {height}")
         chosen = [i for i, frame in enumerate(kept) if frame.size == (width, height)]
-        pieces = cut_runs([kept[i].number for i in chosen], sequence.step, job.options.clip_frames)
+        pieces = cut_runs([kept[i].number for i in chosen], step, job.options.clip_frames)
         for piece in pieces:
             if len(piece) == 1:
                 frame = kept[chosen[piece[0]]]
@@ -131,7 +150,7 @@ def _source_clips(
                 offset, length = places[chosen[i]]
                 spool.seek(offset)
                 frames.append(spool.read(length))
-            yield _piece_name(source.sample_id, number, len(pieces)), sequence.fps, frames
+            yield _piece_name(source.sample_id, number, len(pieces)), fps, frames
 
 
 def _piece_name(sample_id: str, number: int, count: int) -> str:
@@ -145,34 +164,42 @@ def _piece_name(sample_id: str, number: int, count: int) -> str:
 
 
 def run_shards(jobs: Sequence[ShardJob], num_processes: int, progress: bool) -> None:
+    """
+    First what no other process holds, so that machines that start together share the work; then again what was held,
+    since whoever held it may have been killed.
+    """
     num_sequences = sum(len(job.sources) for job in jobs)
     with tqdm(total=num_sequences, unit="sequence", desc="Preparing", disable=not progress or not jobs) as bar:
-        if num_processes == 1 or len(jobs) < 2:
-            for job in jobs:
-                prepare_shard(job, bar.update)
-        else:
-            _run_in_workers(jobs, min(num_processes, len(jobs)), bar)
+        for wait_seconds in (0.0, LOCK_SECONDS):
+            if num_processes == 1 or len(jobs) < 2:
+                jobs = [job for job in jobs if not prepare_shard(job, bar.update, wait_seconds)]
+            else:
+                jobs = _run_in_workers(jobs, min(num_processes, len(jobs)), wait_seconds, bar)
 
 
-def _run_in_workers(jobs: Sequence[ShardJob], num_processes: int, bar: tqdm) -> None:
+def _run_in_workers(jobs: Sequence[ShardJob], num_processes: int, wait_seconds: float, bar: tqdm) -> list[ShardJob]:
+    """Returns the jobs that were left to other processes, in their order."""
+    before = bar.n
+    left: list[ShardJob] = []
     context = multiprocessing.get_context("spawn")
     done_sequences = context.Value("q", 0)
     executor = ProcessPoolExecutor(
         num_processes, mp_context=context, initializer=_start_worker, initargs=(done_sequences,)
     )
     try:
-        pending = {executor.submit(_work, job) for job in jobs}
+        futures = {executor.submit(_work, job, wait_seconds): job for job in jobs}
+        pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()  # raises what the worker raised
-            bar.update(done_sequences.value - bar.n)
+            left += [futures[future] for future in done if not future.result()]  # or raises what the worker raised
+            bar.update(before + done_sequences.value - bar.n)
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "a worker process was ended from outside, perhaps for lack of memory; what is finished is kept: run again"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
+    return sorted(left, key=lambda job: job.number)
 
 
 # The counter of a worker process, set when it starts; never in the caller's process.
@@ -196,37 +223,13 @@ def _count_sequence() -> None:
         _done_sequences.value += 1
 
 
-def _work(job: ShardJob) -> None:
-    prepare_shard(job, _count_sequence)
+def _work(job: ShardJob, wait_seconds: float) -> bool:
+    return prepare_shard(job, _count_sequence, wait_seconds)
 
 
-@contextlib.contextmanager
-def locked(output_dir: Path, number: int) -> Iterator[bool]:
-    """
-    Hold one byte of the file of locks: the shard's, or the one after all shards' for what closes the set. Unlike
-    `flock` it holds between machines, on file systems that have locks at all; on others two runs are not kept apart.
-
-    Yields:
-        Whether it is held by us; not if another process holds it for longer than a killed one takes to end.
-    """
-    if fcntl is None:
-        yield True
-        return
-    deadline = time.monotonic() + _LOCK_SECONDS
-    # Closing any descriptor of a file ends all its process's locks on it: a process holds one at a time.
-    with open(output_dir / WORK_FOLDER / LOCKS_NAME, "ab") as file:
-        while True:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    if time.monotonic() < deadline:
-                        time.sleep(_POLL_SECONDS)
-                        continue
-                    yield False
-                    return
-            yield True
-            return
+def lock_path(output_dir: Path) -> Path:
+    """The file of locks: a byte for each shard, and the one after all shards' for what closes the set."""
+    return output_dir / WORK_FOLDER / LOCKS_NAME
 
 
 def _record_path(output_dir: Path, number: int) -> Path:

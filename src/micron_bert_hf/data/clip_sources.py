@@ -1,18 +1,20 @@
 """Where clips come from: a tree of folders of frames and of video files, found and put in order. Nothing is decoded.
 
 A folder that directly holds image files is one sequence, and so is a video file; which they are, their names say. The
-listing depends on the names alone, so that every machine that sees the tree lists the same.
+listing depends on the names and sizes of the files alone, so that every machine that sees the tree lists the same. A
+file that was replaced by one of the same size is not noticed.
 """
 
+import errno
 import hashlib
 import heapq
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
+from statistics import median_low, multimode
 
 
 # Ours: the usual names of `IMAGE_FORMATS` of the image processor; what a file is, its content says.
@@ -24,6 +26,12 @@ IMAGE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts")
     + (".webm", ".wmv")
+)
+# In steps from frame to frame: more is a gap. Half a step is for clocks that do not keep pace: ours.
+LONGEST_STEP = 1.5
+# What the system says of a file and will say again. All else may pass: a network that is down, memory that is short.
+_OF_THE_FILE = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG)
 )
 
 
@@ -74,7 +82,7 @@ class Listing:
 
     Args:
         sources (`tuple[Source, ...]`): sorted by path.
-        digest (`str`): of the sources and of the names of their frames.
+        digest (`str`): of the sources and of the names and sizes of their files.
         num_ignored (`int`): files that are no image or video by their name.
         quarantined (`tuple[Quarantined, ...]`): what could not be listed.
     """
@@ -95,8 +103,15 @@ def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
 
 
 def explain(error: OSError) -> str:
-    """What the system says, without the path: that differs between machines."""
-    return error.strerror or type(error).__name__
+    """
+    What the system says of a file that will not do, without the path: that differs between machines.
+
+    Raises:
+        OSError: `error`, if it says nothing about the file: another try may succeed.
+    """
+    if error.errno not in _OF_THE_FILE:
+        raise error
+    return error.strerror
 
 
 def list_sources(folder: str | os.PathLike) -> Listing:
@@ -127,10 +142,7 @@ def list_sources(folder: str | os.PathLike) -> Listing:
         names = []
         for entry in entries:
             below = entry.name if path == "." else f"{path}/{entry.name}"
-            try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link that leads to itself
-                is_folder = False
+            is_folder = _is_folder(entry)
             if is_folder and entry.is_symlink():
                 heapq.heappush(links, (below, os.path.realpath(entry.path)))
             elif is_folder and entry.path in seen:  # through a link to it that came before a link to its parent
@@ -139,9 +151,9 @@ def list_sources(folder: str | os.PathLike) -> Listing:
                 seen.add(entry.path)
                 pending.append((below, entry.path))
             elif has_suffix(entry.name, IMAGE_SUFFIXES):
-                names.append(entry.name)
+                names.append(f"{entry.name}\0{_size(entry)}")
             elif has_suffix(entry.name, VIDEO_SUFFIXES):
-                found.append((Source(below, is_video=True), ""))
+                found.append((Source(below, is_video=True), _size(entry)))
             elif entry.is_symlink() and not os.path.exists(entry.path):
                 quarantined.append(Quarantined(readable(below), "a link that leads nowhere"))
             else:
@@ -149,7 +161,7 @@ def list_sources(folder: str | os.PathLike) -> Listing:
         if names:
             found.append((Source(path, is_video=False), _digest(names)))
     found.sort()
-    digest = _digest([f"{source.path}\0{source.is_video}\0{names}" for source, names in found])
+    digest = _digest([f"{source.path}\0{source.is_video}\0{content}" for source, content in found])
     return Listing(tuple(source for source, _ in found), digest, num_ignored, tuple(quarantined))
 
 
@@ -158,13 +170,24 @@ def image_names(folder: str | os.PathLike) -> list[str]:
     names = []
     with os.scandir(folder) as scan:
         for entry in scan:
-            try:
-                is_folder = entry.is_dir()
-            except OSError:
-                is_folder = False
-            if not is_folder and has_suffix(entry.name, IMAGE_SUFFIXES):
+            if has_suffix(entry.name, IMAGE_SUFFIXES) and not _is_folder(entry):
                 names.append(entry.name)
     return sorted(names)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link that leads to itself
+        explain(error)
+        return False
+
+
+def _size(entry: os.DirEntry) -> str:
+    try:
+        return str(entry.stat().st_size)
+    except OSError as error:
+        return explain(error)
 
 
 def order_frames(names: Sequence[str]) -> tuple[list[tuple[int, str]], list[str], int]:
@@ -172,8 +195,7 @@ def order_frames(names: Sequence[str]) -> tuple[list[tuple[int, str]], list[str]
     Put frames in the order of time, by the last integer in their name without the suffix: databases pad it or not.
 
     Returns:
-        `(number, name)` sorted; the names without a number; the step, which is the most common difference of
-        consecutive numbers, the smallest of equally common ones.
+        `(number, name)` sorted; the names without a number; the [`commonest_step`], 1 if there is none.
     """
     numbered, unnumbered = [], []
     for name in names:
@@ -183,23 +205,32 @@ def order_frames(names: Sequence[str]) -> tuple[list[tuple[int, str]], list[str]
         else:
             unnumbered.append(name)
     numbered.sort()
-    steps = Counter(after - before for before, after in pairwise(sorted({number for number, _ in numbered})))
-    step = min(steps, key=lambda step: (-steps[step], step)) if steps else 1
-    return numbered, sorted(unnumbered), step
+    return numbered, sorted(unnumbered), commonest_step([number for number, _ in numbered]) or 1
 
 
-def cut_runs(numbers: Sequence[int], step: int, longest: int) -> list[range]:
+def commonest_step(numbers: Collection[int]) -> int | None:
+    """
+    The most common difference of consecutive different numbers, the middle one of equally common ones: time stamps may
+    have no difference twice. `None` if there is no difference.
+    """
+    steps = [after - before for before, after in pairwise(sorted(set(numbers)))]
+    return median_low(multimode(steps)) if steps else None
+
+
+def cut_runs(numbers: Sequence[int], step: float, longest: int) -> list[range]:
     """
     Cut a sequence where its numbering has a gap, and what is longer than `longest` into nearly equal pieces.
 
     Args:
         numbers: ascending.
+        step (`float`): from frame to frame; a gap is more than `LONGEST_STEP` of them.
         longest (`int`): 3 or more, so that a run of two or more has no piece of one.
 
     Returns:
         Ranges of positions in `numbers`, in order; a frame without neighbours is a range of one.
     """
-    edges = [0, *(i for i in range(1, len(numbers)) if numbers[i] - numbers[i - 1] != step), len(numbers)]
+    gaps = [i for i in range(1, len(numbers)) if numbers[i] - numbers[i - 1] > LONGEST_STEP * step]
+    edges = [0, *gaps, len(numbers)]
     pieces = []
     for start, stop in pairwise(edges):
         count = -(-(stop - start) // longest)

@@ -5,8 +5,8 @@ in it, and a run goes on from batch `n` without reading a clip of those that it 
 
 An epoch shows `pairs_per_clip` pairs of every clip. Its order is drawn so that a reader on a spinning disk or a
 network can follow: shards are shuffled, clips are shuffled among the shards of a window, and the pairs of a block of
-clips are shuffled among each other. Blocks are dealt to streams, batches come from the streams in turn: as long as the
-number of readers divides that of the streams, each clip is read once an epoch, by one of them.
+clips are shuffled among each other. Blocks are dealt to streams, batches come from the streams in turn: where the
+number of readers (ranks times workers) divides that of the streams, each clip is read once an epoch, by one of them.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,8 @@ import numpy as np
 # clips with 4 pairs each shuffles 256 pairs. Ours.
 SHARDS_PER_WINDOW = 16
 CLIPS_PER_BLOCK = 64
-# Numbers of streams: the largest that gives each stream a block. They have many divisors, for many numbers of readers;
-# 192 feed 8 GPUs with 24 workers each. Ours.
-STREAM_COUNTS = (192, 96, 48, 24, 12, 6, 4, 2, 1)
+# Streams of a run that says nothing else: for 1, 2, 4 or 8 readers. A single reader keeps the blocks of all of them.
+DEFAULT_NUM_STREAMS = 8
 # Keys of the random streams: no draw in one shifts another.
 _SHARDS, _CLIPS, _PAIRS = 1, 2, 3
 
@@ -41,16 +40,25 @@ class PairOrder:
         clips_per_shard: clips in each shard, as in [`ClipIndex`].
         pairs_per_clip, batch_size (`int`): at least 1.
         seed (`int`): at least 0.
+        num_streams (`int`): at least 1; a small set has the largest divisor of it that leaves each stream a block.
 
     Raises:
         ValueError: a number out of its range, or no clip at all.
     """
 
-    def __init__(self, clips_per_shard: Sequence[int], pairs_per_clip: int, batch_size: int, seed: int):
+    def __init__(
+        self,
+        clips_per_shard: Sequence[int],
+        pairs_per_clip: int,
+        batch_size: int,
+        seed: int,
+        num_streams: int = DEFAULT_NUM_STREAMS,
+    ):
         for name, value, least in (
             ("pairs_per_clip", pairs_per_clip, 1),
             ("batch_size", batch_size, 1),
             ("seed", seed, 0),
+            ("num_streams", num_streams, 1),
         ):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
@@ -63,7 +71,10 @@ class PairOrder:
         self.seed = seed
         # a stream of few clips would be repeated more often than others by the rounding of its length
         most_streams = max(1, self.num_clips // CLIPS_PER_BLOCK)
-        self.num_streams = next(count for count in STREAM_COUNTS if count <= most_streams)
+        self.num_streams = max(
+            count for count in range(1, num_streams + 1) if num_streams % count == 0 and count <= most_streams
+        )
+        self._arguments = (tuple(clips_per_shard), pairs_per_clip, batch_size, seed, num_streams)
         blocks_per_stream = -(-self.num_clips // (CLIPS_PER_BLOCK * self.num_streams))
         num_blocks = self.num_streams * blocks_per_stream
         # near-equal blocks: their sizes differ by one clip at most
@@ -73,6 +84,10 @@ class PairOrder:
         self._pairs_before = np.concatenate([np.zeros((self.num_streams, 1), np.int64), sizes.cumsum(1)], axis=1)
         self._clips_in_epoch = lru_cache(maxsize=2)(self._shuffle_clips)
         self._pairs_of_block = lru_cache(maxsize=2 * self.num_streams)(self._shuffle_pairs)
+
+    def __reduce__(self):
+        # without the caches: what is drawn again is the same, and they cannot go to a worker that is spawned
+        return PairOrder, self._arguments
 
     @property
     def pairs_per_epoch(self) -> int:

@@ -150,10 +150,10 @@ def write_dataset(
         if isinstance(parameters, UnlabelledSetParameters):
             _clip_index(folder, parameters).save(folder)
         shutil.rmtree(folder / _CACHE_NAME, ignore_errors=True)
-        (folder / LOCK_NAME).unlink(missing_ok=True)
         if output_dir.exists():
             output_dir.rmdir()  # empty, or this raises
         folder.rename(output_dir)
+        (output_dir / LOCK_NAME).unlink(missing_ok=True)  # not before: another run might make and hold a new one
     return output_dir
 
 

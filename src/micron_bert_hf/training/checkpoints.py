@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent: written beside their place, flushed to the disk, and renamed.
 
     OUT/checkpoint-00000040/checkpoint.json     step, and the size of every other file; written last
+    OUT/checkpoint-00000040/history.json        what was logged until then
     OUT/checkpoint-00000040/model.safetensors   parameters and buffers, the teacher's among them
     OUT/checkpoint-00000040/optimizer.pt        tensors and numbers, read with weights_only
     OUT/checkpoint-00000040/random-00000.pt     torch's generators, one file a rank
@@ -23,7 +24,9 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 
-MANIFEST_NAME = "checkpoint.json"
+MANIFEST_NAME, HISTORY_NAME = "checkpoint.json", "history.json"
+# What a full disk is reported by: torch and safetensors wrap what the system says.
+_DISK_ERRORS = (OSError, RuntimeError, SafetensorError)
 _PREFIX, _PARTIAL = "checkpoint-", ".partial"
 
 
@@ -33,6 +36,7 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: AcceleratedOptimizer,
     accelerator: Accelerator,
+    history: list[dict[str, float]],
     keep: int,
 ) -> Path:
     """
@@ -53,9 +57,16 @@ def save_checkpoint(
             if accelerator.scaler is not None:
                 state["scaler"] = accelerator.scaler.state_dict()
             torch.save(state, partial / "optimizer.pt")
-        accelerator.wait_for_everyone()
+            (partial / HISTORY_NAME).write_text(json.dumps(history, allow_nan=False), encoding="utf-8")
+    except _DISK_ERRORS as error:
+        raise _failed(output_dir, partial, step, error) from error
+    accelerator.wait_for_everyone()
+    try:
         torch.save(_random_state(), partial / f"random-{accelerator.process_index:05d}.pt")
-        accelerator.wait_for_everyone()
+    except _DISK_ERRORS as error:
+        raise _failed(output_dir, partial, step, error) from error
+    accelerator.wait_for_everyone()
+    try:
         if accelerator.is_main_process:
             sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
             (partial / MANIFEST_NAME).write_text(json.dumps({"step": step, "files": sizes}), encoding="utf-8")
@@ -69,16 +80,17 @@ def save_checkpoint(
                 # out of sight first: half a deleted checkpoint must not be taken for a whole one
                 doomed = old.rename(old.with_name(f".{old.name}{_PARTIAL}"))
                 shutil.rmtree(doomed, ignore_errors=True)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap what the disk said
-        if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-        last = next(finished_checkpoints(output_dir), None)
-        kept = f"the last good checkpoint is {last}" if last else "there is no earlier checkpoint"
-        raise OSError(
-            f"the checkpoint of step {step} could not be written to {output_dir}: {error}; {kept}"
-        ) from error
+    except _DISK_ERRORS as error:
+        raise _failed(output_dir, partial, step, error) from error
     accelerator.wait_for_everyone()
     return folder
+
+
+def _failed(output_dir: Path, partial: Path, step: int, error: Exception) -> OSError:
+    shutil.rmtree(partial, ignore_errors=True)
+    last = next(finished_checkpoints(output_dir), None)
+    kept = f"the last good checkpoint is {last}" if last else "there is no earlier checkpoint"
+    return OSError(f"the checkpoint of step {step} could not be written to {output_dir}: {error}; {kept}")
 
 
 def finished_checkpoints(output_dir: Path) -> Iterator[Path]:
@@ -94,9 +106,14 @@ def read_step(folder: Path) -> int | None:
         manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         if all((folder / name).stat().st_size == size for name, size in manifest["files"].items()):
             return int(manifest["step"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """What was logged until a checkpoint."""
+    return json.loads((folder / HISTORY_NAME).read_text(encoding="utf-8"))
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator) -> int:

@@ -1,6 +1,7 @@
 """What to watch while a model pretrains without labels: whether its tokens collapse, and what the time goes into."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -64,27 +65,31 @@ class CollapseMonitor:
     announced: set[str] = field(default_factory=set)
     _in_a_row: dict[str, int] = field(default_factory=dict)
 
-    def update(self, token_variance: float, mean_entropy: float | None, entropy_of_mean: float | None) -> list[str]:
+    def update(self, entry: Mapping[str, float]) -> list[str]:
         """
         Args:
-            mean_entropy, entropy_of_mean (`float`, *optional*): nats; see [`teacher_sharpness`], [`teacher_entropy`].
+            entry: of the history, with `token_variance`, `teacher_entropy` and `teacher_sharpness` where they were
+                measured.
 
         Returns:
             messages to show, most often none
         """
-        signs = {
-            f"the contextual tokens of different samples have become alike (relative variance {token_variance:.1e},"
-            f" below {MIN_TOKEN_VARIANCE:.0e})": ("tokens", token_variance < MIN_TOKEN_VARIANCE)
-        }
-        if self.max_entropy is not None and mean_entropy is not None and entropy_of_mean is not None:
-            signs |= {
-                f"the teacher gives every view the same prototype (entropy {entropy_of_mean:.3f} nats)": (
-                    "one prototype",
-                    entropy_of_mean < PEAKED_ENTROPY * self.max_entropy,
-                ),
-                f"the teacher gives every view a flat distribution (entropy {mean_entropy:.3f} of"
-                f" {self.max_entropy:.3f} nats)": ("flat", mean_entropy > FLAT_ENTROPY * self.max_entropy),
-            }
+        signs = {}
+        if "token_variance" in entry:
+            variance = entry["token_variance"]
+            signs[
+                f"the contextual tokens of different samples have become alike (relative variance {variance:.1e},"
+                f" below {MIN_TOKEN_VARIANCE:.0e})"
+            ] = ("tokens", variance < MIN_TOKEN_VARIANCE)
+        if self.max_entropy is not None and "teacher_entropy" in entry:
+            of_mean, mean = entry["teacher_entropy"], entry["teacher_sharpness"]
+            signs[f"the teacher gives every view the same prototype (entropy {of_mean:.3f} nats)"] = (
+                "one prototype",
+                of_mean < PEAKED_ENTROPY * self.max_entropy,
+            )
+            signs[
+                f"the teacher gives every view a flat distribution (entropy {mean:.3f} of {self.max_entropy:.3f} nats)"
+            ] = ("flat", mean > FLAT_ENTROPY * self.max_entropy)
         messages = []
         for text, (name, is_seen) in signs.items():
             self._in_a_row[name] = self._in_a_row.get(name, 0) + 1 if is_seen else 0

@@ -34,6 +34,7 @@ from ..data import (
     PairViews,
     batches_of_rank,
 )
+from ..data.pair_order import DEFAULT_NUM_STREAMS
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForPreTraining,
@@ -41,7 +42,7 @@ from ..modeling_micron_bert import (
     sample_swapped_positions,
     teacher_temperature_at_epoch,
 )
-from .checkpoints import finished_checkpoints, load_checkpoint, save_checkpoint
+from .checkpoints import load_checkpoint, read_history, save_checkpoint
 from .interruption import StopRequest, ignore_signals
 from .monitoring import CollapseMonitor, Stopwatch, teacher_entropy, teacher_sharpness, token_variance
 from .optimization import (
@@ -52,6 +53,10 @@ from .optimization import (
     teacher_momentum_at,
 )
 from .run_folder import RunFolder
+
+
+# Batches that each worker decodes ahead: a shard that is opened late does not stop the step. Ours.
+PREFETCHED_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class PretrainingArguments:
         final_teacher_momentum (`float` in [0, 1]): where the cosine from the config's `teacher_momentum` ends; 1 as in
             facebookresearch/dino. Self-distillation only.
         pairs_per_clip (`int`): pairs of a clip in an epoch, at least 1.
+        num_streams (`int`): see [`PairOrder`]; a multiple of the readers, ranks times workers, reads each clip once.
         distance ([`FrameDistance`]): between the frames of a pair. 50 to 110 ms: at the 100 frames a second that this
             is tried on, the 5 to 11 frames that are remembered of the paper (uncertain).
         num_crops (`int`): views for the agreement loss; 0 leaves it out. One suffices for `"mse"`, self-distillation
@@ -97,6 +103,7 @@ class PretrainingArguments:
     max_grad_norm: float = 1.0
     final_teacher_momentum: float = 1.0
     pairs_per_clip: int = 4
+    num_streams: int = DEFAULT_NUM_STREAMS
     distance: FrameDistance = field(default_factory=lambda: FrameDistance(50, 110, "ms"))
     num_crops: int = 1
     crop_scale: float = 0.5
@@ -108,7 +115,7 @@ class PretrainingArguments:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "pairs_per_clip"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "pairs_per_clip", "num_streams"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.max_steps is not None and self.max_steps < 1:
@@ -172,10 +179,11 @@ class PretrainingResult:
     """
     Args:
         history (`list[dict[str, float]]`): one entry a logged step: `step` (from 1), `epoch`, `learning_rate`, `loss`,
-            `reconstruction_loss`, `grad_norm` and, where there is one, `contextual_agreement_loss`, over all pairs of
-            the step; `token_variance` and, with self-distillation, `teacher_entropy`, of the last batch of the main
-            process; `samples_per_second` over all processes, `data_wait_share`. Of this run and, where it went on,
-            those before.
+            `reconstruction_loss`, `grad_norm` (left out where it overflowed) and, where there is one,
+            `contextual_agreement_loss`, over all pairs of the step; `token_variance` (of two pairs or more) and, with
+            self-distillation, `teacher_entropy` and `teacher_sharpness`, over the main process's pairs of the step;
+            `samples_per_second` over all processes, `data_wait_share`. Of this run and, where it went on, those
+            before.
         seconds (`float`): wall-clock time of the loop.
         samples_per_second (`float`): pairs, over all processes.
         stopped_by (`int`, *optional*): the signal that ended it before its last step.
@@ -241,12 +249,20 @@ class _Pretraining:
             # the teacher's buffers move alike on every rank; sending them round at each forward would be waste
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
-        self.order = PairOrder(self.index.num_clips, arguments.pairs_per_clip, arguments.batch_size, arguments.seed)
+        if run.report_to != "none" and not self.accelerator.log_with:
+            raise ValueError(f"`report_to` {run.report_to} needs it: pip install 'micron-bert-hf[tracking]'.")
+        self.order = PairOrder(
+            self.index.num_clips,
+            arguments.pairs_per_clip,
+            arguments.batch_size,
+            arguments.seed,
+            arguments.num_streams,
+        )
         self.pairs_per_step = (
             arguments.batch_size * arguments.gradient_accumulation_steps * self.accelerator.num_processes
         )
-        steps_per_epoch = max(1, self.order.pairs_per_epoch // self.pairs_per_step)
-        self.num_steps = arguments.max_steps or steps_per_epoch * arguments.epochs
+        steps = arguments.epochs * self.order.pairs_per_epoch / self.pairs_per_step
+        self.num_steps = arguments.max_steps or max(1, round(steps))
         self.num_warmup_steps = round(arguments.warmup_share * self.num_steps)
         self.peak = scaled_learning_rate(arguments.base_learning_rate, self.pairs_per_step)
         self.views = PairViews(image_processor, arguments.augmentation, self._crop_size(), arguments.crop_area_range)
@@ -257,16 +273,17 @@ class _Pretraining:
     def run(self) -> PretrainingResult:
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
-            folder = None
+            folder = checkpoint = None
             if self.options.output_dir is not None:
                 folder = stack.enter_context(
                     RunFolder(Path(self.options.output_dir), self._identity(), self.accelerator)
                 )
-                if folder.is_finished:
+                is_finished, checkpoint = folder.state()
+                if is_finished:
                     self.accelerator.print(f"{folder.path} is finished: {self.num_steps} steps. Nothing to do.")
                     self.unwrapped.load_state_dict(folder.load_model_state())
                     return PretrainingResult(folder.read_history(), 0.0, 0.0)
-            model, optimizer, start_step = self._prepare(folder)
+            model, optimizer, start_step = self._prepare(checkpoint)
             self._say_what_will_happen(start_step)
             start = time.perf_counter()
             steps_done = self._loop(model, optimizer, start_step, folder, stop)
@@ -281,7 +298,7 @@ class _Pretraining:
         pairs = (steps_done - start_step) * self.pairs_per_step
         return PretrainingResult(self.history, seconds, pairs / max(seconds, 1e-9), stopped_by)
 
-    def _prepare(self, folder: RunFolder | None) -> tuple[torch.nn.Module, Any, int]:
+    def _prepare(self, checkpoint: Path | None) -> tuple[torch.nn.Module, Any, int]:
         arguments = self.arguments
         torch.manual_seed(arguments.seed + self.accelerator.process_index)  # dropout alone draws from it
         if arguments.activation_checkpointing:
@@ -295,10 +312,11 @@ class _Pretraining:
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
             model, optimizer = self.accelerator.prepare(self.unwrapped, optimizer)
         start_step = 0
-        checkpoint = None if folder is None else next(finished_checkpoints(folder.path), None)
         if checkpoint is not None:
             start_step = load_checkpoint(checkpoint, model, optimizer, self.accelerator)
-            self.history = [entry for entry in folder.read_history() if entry["step"] <= start_step]
+            self.history = read_history(checkpoint)
+            for entry in self.history:  # what was announced is not announced again, and what had begun goes on
+                self.monitor.update(entry)
         if self.options.report_to != "none":
             self.accelerator.init_trackers("micron-bert-pretraining")
         return model, optimizer, start_step
@@ -318,27 +336,42 @@ class _Pretraining:
             disable=not (self.options.progress and self.accelerator.is_main_process),
         ) as bar:
             for step in range(start_step, self.num_steps):
-                entry, views, outputs = self._step(model, optimizer, step, batches, watch)
                 done = step + 1
-                if done % self.options.logging_steps == 0 or done in (1, self.num_steps):
-                    self._log(entry, outputs, watch, bar)
+                is_logged = done % self.options.logging_steps == 0 or done in (1, self.num_steps)
+                entry, views = self._step(model, optimizer, step, batches, watch, is_logged)
+                if is_logged:
+                    self._log(entry, watch, bar)
                 bar.update(self.pairs_per_step)
                 stopping = stop.is_made(self.accelerator)
                 if folder is not None:
+                    if done % self.options.save_steps == 0 or done == self.num_steps or stopping:
+                        save_checkpoint(
+                            folder.path,
+                            done,
+                            model,
+                            optimizer,
+                            self.accelerator,
+                            self.history,
+                            self.options.save_total_limit,
+                        )
                     if self.options.picture_steps and done % self.options.picture_steps == 0:
                         self._draw(folder, done, views)
-                    if done % self.options.save_steps == 0 or done == self.num_steps or stopping:
-                        folder.write_history(self.history)
-                        save_checkpoint(
-                            folder.path, done, model, optimizer, self.accelerator, self.options.save_total_limit
-                        )
                 if stopping:
+                    if folder is not None:
+                        folder.write_history(self.history)
                     return done
         return self.num_steps
 
     def _step(
-        self, model: torch.nn.Module, optimizer: Any, step: int, batches: Iterator, watch: Stopwatch
-    ) -> tuple[dict[str, float], dict[str, torch.Tensor], MicronBertForPreTrainingOutput]:
+        self,
+        model: torch.nn.Module,
+        optimizer: Any,
+        step: int,
+        batches: Iterator,
+        watch: Stopwatch,
+        is_logged: bool,
+    ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        """The entry of the history, and the last batch as the model saw it."""
         arguments, accelerator = self.arguments, self.accelerator
         accumulation = arguments.gradient_accumulation_steps
         epoch = step * self.pairs_per_step // self.order.pairs_per_epoch
@@ -346,7 +379,7 @@ class _Pretraining:
         learning_rate = learning_rate_at(step, self.num_steps, self.num_warmup_steps, self.peak)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        losses, teacher_logits = [], []
+        losses, teacher_logits, tokens = [], [], []
         for part in range(accumulation):
             asked = time.perf_counter()
             batch = next(batches)
@@ -358,6 +391,7 @@ class _Pretraining:
                 outputs = model(**views, teacher_temperature=temperature)
                 losses.append(_loss_parts(outputs))
                 teacher_logits.append(outputs.teacher_logits)
+                tokens.append(outputs.frame_hidden_states[:, 1, 0].detach())
                 accelerator.backward(outputs.loss / accumulation)
         names = list(losses[0])
         # over the step's pairs of every rank
@@ -366,41 +400,46 @@ class _Pretraining:
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(f"The loss must be finite, got {values} at step {step + 1}.")
         norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
+        entry = {"step": step + 1, "epoch": epoch, "learning_rate": learning_rate, **values}
+        if math.isfinite(norm):  # float16 overflows now and then, and the scaler leaves such a step out
+            entry["grad_norm"] = float(norm)
+        if is_logged:
+            entry |= self._measures(torch.cat(tokens), teacher_logits, temperature)
         optimizer.step()
         optimizer.zero_grad()
-        if self.unwrapped.teacher is not None:
+        if self.unwrapped.teacher is not None and not accelerator.optimizer_step_was_skipped:
             momentum = teacher_momentum_at(
                 step, self.num_steps, self.unwrapped.config.teacher_momentum, arguments.final_teacher_momentum
             )
             self.unwrapped.update_teacher(momentum)
             self.unwrapped.update_center(torch.cat(teacher_logits))
-        entry = {"step": step + 1, "epoch": epoch, "learning_rate": learning_rate, **values, "grad_norm": float(norm)}
-        return entry, views, outputs
+        return entry, views
 
-    def _log(
-        self, entry: dict[str, float], outputs: MicronBertForPreTrainingOutput, watch: Stopwatch, bar: tqdm
-    ) -> None:
-        entry["token_variance"] = token_variance(outputs.frame_hidden_states[:, 1, 0])
-        entropies = (None, None)
-        if outputs.teacher_logits is not None:
-            config = self.unwrapped.config
-            temperature = teacher_temperature_at_epoch(config, int(entry["epoch"]))
-            entropies = tuple(
-                measure(outputs.teacher_logits, self.unwrapped.center, temperature)
-                for measure in (teacher_sharpness, teacher_entropy)
-            )
-            entry["teacher_entropy"] = entropies[1]
+    def _measures(
+        self, tokens: torch.Tensor, teacher_logits: list[torch.Tensor], temperature: float
+    ) -> dict[str, float]:
+        """What the collapse monitor watches, over this process's pairs of a step."""
+        measures = {}
+        if len(tokens) > 1:
+            measures["token_variance"] = token_variance(tokens)
+        if self.unwrapped.teacher is not None:
+            logits, center = torch.cat(teacher_logits), self.unwrapped.center
+            measures["teacher_entropy"] = teacher_entropy(logits, center, temperature)
+            measures["teacher_sharpness"] = teacher_sharpness(logits, center, temperature)
+        return measures
+
+    def _log(self, entry: dict[str, float], watch: Stopwatch, bar: tqdm) -> None:
         seen = watch.look()
         seen["samples_per_second"] *= self.accelerator.num_processes
         entry.update(seen)
         self.history.append(entry)
-        for message in self.monitor.update(entry["token_variance"], *entropies):
+        for message in self.monitor.update(entry):
             self.accelerator.print(f"\n{message} Step {entry['step']}.")
         shown = {
             "loss": f"{entry['loss']:.4f}",
             "restore": f"{entry['reconstruction_loss']:.4f}",
             **({"agree": f"{entry['contextual_agreement_loss']:.4f}"} if "contextual_agreement_loss" in entry else {}),
-            "variance": f"{entry['token_variance']:.1e}",
+            **({"variance": f"{entry['token_variance']:.1e}"} if "token_variance" in entry else {}),
             **({"entropy": f"{entry['teacher_entropy']:.2f}"} if "teacher_entropy" in entry else {}),
             "lr": f"{entry['learning_rate']:.1e}",
             "wait": f"{entry['data_wait_share']:.0%}",
@@ -443,7 +482,7 @@ class _Pretraining:
                 0 if config.contextual_agreement == "none" else arguments.num_crops,
             ),
             num_workers=num_workers,
-            prefetch_factor=4 if num_workers else None,
+            prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
             pin_memory=accelerator.device.type == "cuda",
             worker_init_fn=ignore_signals,
             # the loader would draw a seed from the global generator, and dropout would differ after a resumption
@@ -454,7 +493,7 @@ class _Pretraining:
     def _crop_size(self) -> tuple[int, int]:
         patch_size = self.unwrapped.config.patch_size
         height, width = (
-            max(1, round(self.arguments.crop_scale * side // patch_size)) * patch_size for side in self.image_size
+            max(1, round(self.arguments.crop_scale * side / patch_size)) * patch_size for side in self.image_size
         )
         return height, width
 
@@ -468,7 +507,9 @@ class _Pretraining:
             "clips": self.index.fingerprint,
             "pairs_per_step": self.pairs_per_step,
             "num_steps": self.num_steps,
+            "started_from": self.unwrapped.config._name_or_path,
             **arguments,
+            **{f"image_processor.{name}": value for name, value in self.image_processor.to_dict().items()},
             **{f"model.{name}": config[name] for name in sorted(config) if name != "transformers_version"},
         }
 
@@ -494,6 +535,12 @@ class _Pretraining:
             f"learning rate: {self.peak:.3g} = {arguments.base_learning_rate:.3g} x {self.pairs_per_step} /"
             f" {REFERENCE_BATCH_SIZE}, after {self.num_warmup_steps} steps of warm-up",
         ]
+        readers = accelerator.num_processes * max(1, self.options.num_workers)
+        if self.order.num_streams % readers and self.order.num_streams > 1:
+            lines.append(
+                f"{readers} readers do not divide the {self.order.num_streams} streams: clips are read more than once;"
+                f" set `num_streams` to a multiple of {readers}"
+            )
         if start_step:
             lines.append(f"going on after step {start_step}")
         if self.options.progress:

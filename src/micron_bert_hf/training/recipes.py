@@ -20,9 +20,14 @@ from jsonargparse import ArgumentParser
 from transformers import set_seed
 
 from ..configuration_micron_bert import MicronBertConfig
+from ..data.clip_set import INDEX_NAME
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForPreTraining
 from .pretraining import PretrainingArguments, RunArguments
+
+
+# What a model has for `contextual_agreement="self_distillation"` alone.
+_SELF_DISTILLATION = ("projection_head.", "teacher.", "center")
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,22 @@ class PretrainingRecipe:
     model: dict[str, Any] = field(default_factory=dict)
 
     def make_model(self) -> MicronBertForPreTraining:
-        """The model to train: random weights from the recipe's seed, or those of `model_name_or_path`."""
+        """
+        The model to train: random weights from the recipe's seed, or those of `model_name_or_path`.
+
+        Raises:
+            ValueError: `model_name_or_path` lacks encoder or decoder.
+        """
         set_seed(self.arguments.seed)
-        if self.data.model_name_or_path is not None:
-            return MicronBertForPreTraining.from_pretrained(self.data.model_name_or_path, **self.model)
-        return MicronBertForPreTraining(MicronBertConfig(**self.model))
+        path = self.data.model_name_or_path
+        if path is None:
+            return MicronBertForPreTraining(MicronBertConfig(**self.model))
+        model, report = MicronBertForPreTraining.from_pretrained(path, **self.model, output_loading_info=True)
+        # a model of the other agreement loss lacks the head and the teacher, which start anew
+        missing = [name for name in report["missing_keys"] if not name.startswith(_SELF_DISTILLATION)]
+        if missing:
+            raise ValueError(f"{path} is no whole pretraining model: it lacks {missing[:3]} ({len(missing)} tensors).")
+        return model
 
     def make_image_processor(self) -> MicronBertImageProcessor:
         """Frames to the model's size; the processor of `model_name_or_path` if there is one."""
@@ -73,10 +89,10 @@ class PretrainingRecipe:
 
     def find_clips(self) -> Path:
         """
-        The folder of the clips; a preset that is not there yet is made first, by one process of each machine.
+        The folder of the clips; a preset that is not there yet is made first.
 
         Raises:
-            ValueError: neither a folder nor a preset of long clips.
+            ValueError: neither a folder nor a preset of long clips, or a preset that several ranks would wait for.
         """
         dataset, num_clips = self.data.dataset, self.data.num_clips
         if Path(dataset).is_dir():
@@ -97,16 +113,20 @@ class PretrainingRecipe:
             # a clip depends on its number and the seed alone: an excerpt holds the same clips
             parameters = replace(parameters, num_clips=num_clips)
         folder = Path(HF_HOME) / "micron_bert_hf" / f"{dataset}-{fingerprint(parameters)}"
-        state = PartialState()
-        with state.local_main_process_first():
-            if state.is_local_main_process:
-                write_dataset(
-                    folder,
-                    parameters,
-                    num_processes=min(os.cpu_count() or 1, parameters.num_clips),
-                    progress=self.run.progress,
-                    baselines=False,
+        if not (folder / INDEX_NAME).exists():  # the folder appears when it is whole
+            if PartialState().num_processes > 1:
+                raise ValueError(
+                    f"{dataset} is not made yet, and rendering it while other ranks wait would run into their"
+                    f" time-out. Start this recipe once with one process, or `micron-bert synthesize FOLDER --preset"
+                    f" {dataset}` and `--dataset FOLDER`."
                 )
+            write_dataset(
+                folder,
+                parameters,
+                num_processes=min(os.cpu_count() or 1, parameters.num_clips),
+                progress=self.run.progress,
+                baselines=False,
+            )
         return folder
 
 

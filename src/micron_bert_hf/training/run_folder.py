@@ -1,7 +1,7 @@
 """The folder of a pretraining run.
 
 OUT/run.json                  what decides the run; another run is refused
-OUT/history.json              what was logged
+OUT/history.json              what was logged until the run ended
 OUT/checkpoint-00000040/      see `checkpoints`
 OUT/pictures/step-000500.png  reconstructions and maps
 OUT/summary.png               the course of the run
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 
 from ..data import denormalize_frames
@@ -26,10 +27,10 @@ from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..locks import folder_lock
 from ..modeling_micron_bert import MicronBertForPreTraining, restored_pixels, swap_patches
 from ..visualization import pretraining_summary_figure, reconstruction_figure, save_figure
-from .checkpoints import remove_partial
+from .checkpoints import HISTORY_NAME, finished_checkpoints, remove_partial
 
 
-IDENTITY_NAME, HISTORY_NAME, PROVENANCE_NAME = "run.json", "history.json", "provenance.json"
+IDENTITY_NAME, PROVENANCE_NAME = "run.json", "provenance.json"
 WEIGHTS_NAME = "model.safetensors"
 _MODEL_PARTIAL = ".model.partial"
 # Rows of the picture of reconstructions.
@@ -55,28 +56,44 @@ class RunFolder:
         self._stack = ExitStack()
 
     def __enter__(self) -> "RunFolder":
-        with self.accelerator.main_process_first():
-            if self.accelerator.is_main_process:
+        # a rank that waits for one that has given up would wait for ever: what the main process finds, all raise
+        problem: list[Exception | None] = [None]
+        if self.accelerator.is_main_process:
+            try:
                 self._claim()
-            elif self._read(IDENTITY_NAME) != self.identity:  # the main process has said why
-                raise ValueError(f"{self.path} was refused by the main process.")
+            except (OSError, ValueError) as error:
+                problem = [error]
+        broadcast_object_list(problem)
+        if problem[0] is None and self._read(IDENTITY_NAME) != self.identity:
+            problem = [ValueError(f"{self.path} is not the main process's folder; is it on a disk that all share?")]
+        if problem[0] is not None:
+            self._stack.close()
+            raise problem[0]
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the finished model stands."""
-        return (self.path / PROVENANCE_NAME).exists()
+    def state(self) -> tuple[bool, Path | None]:
+        """
+        Whether the finished model stands, and else the newest whole checkpoint; what the main process sees, so that
+        no two ranks go on from different steps.
+        """
+        found: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            checkpoint = next(finished_checkpoints(self.path), None)
+            found = [((self.path / PROVENANCE_NAME).exists(), None if checkpoint is None else checkpoint.name)]
+        broadcast_object_list(found)
+        is_finished, name = found[0]
+        return is_finished, None if name is None else self.path / name
 
     def load_model_state(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers of the finished model."""
         return load_file(self.path / WEIGHTS_NAME)
 
     def read_history(self) -> list[dict[str, float]]:
-        """What was logged before, or nothing."""
-        return self._read(HISTORY_NAME) or []
+        """What the finished run logged."""
+        return self._read(HISTORY_NAME)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         if self.accelerator.is_main_process:
@@ -168,8 +185,13 @@ class RunFolder:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise ValueError(f"{self.path / name} is damaged: {error}") from error
 
     def _write(self, name: str, content: Any) -> None:
         temporary = self.path / f".{name}.partial"
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, self.path / name)
