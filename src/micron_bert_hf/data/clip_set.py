@@ -227,9 +227,10 @@ def write_clip_card(folder: str | os.PathLike, text: str, index: ClipIndex) -> N
     """Write `README.md`: metadata by which `load_dataset` knows the shards and the number of rows, then `text`."""
     from huggingface_hub import DatasetCardData
 
+    num_bytes = sum((Path(folder) / name).stat().st_size for name in index.shards)  # frames are not compressed again
     data = DatasetCardData(
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": list(index.shards)}]}],
-        dataset_info={"splits": [{"name": "train", "num_examples": index.total_clips}]},
+        dataset_info={"splits": [{"name": "train", "num_bytes": num_bytes, "num_examples": index.total_clips}]},
     )
     path = Path(folder) / "README.md"
     temporary = path.with_name(path.name + UNFINISHED)
