@@ -33,8 +33,8 @@ def token_variance(tokens: torch.Tensor) -> float:
 def teacher_entropy(teacher_logits: torch.Tensor, center: torch.Tensor, temperature: float) -> float:
     """
     Entropy of the teacher's MEAN distribution over the batch, in nats: 0 if every view goes to one prototype (collapse
-    to a constant), log K if all prototypes are used alike; or if each distribution is flat, see
-    [`teacher_sharpness`].
+    to a constant). It is log K both where all prototypes are used alike and where every distribution is flat, which
+    [`teacher_sharpness`] tells apart.
 
     Args:
         teacher_logits (`torch.Tensor` of shape `(batch_size, 2, K)`)
