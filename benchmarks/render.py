@@ -7,6 +7,7 @@ from pathlib import Path
 
 MIB = 2**20
 RESULTS = Path(__file__).parent / "results"
+EVALUATIONS = RESULTS / "evaluations"
 README = Path(__file__).parent.parent / "README.md"
 SCALE = README.parent / "docs" / "scale.md"
 # The frames of CAS(ME)^3, the largest set of the field, as the paper's abstract counts them.
@@ -33,7 +34,67 @@ def sections() -> dict[str, str]:
         texts["pretraining"] = pretraining(json.loads((RESULTS / "pretraining.json").read_text()))
     if (RESULTS / "linear_probe.json").exists():
         texts["probe"] = linear_probe(json.loads((RESULTS / "linear_probe.json").read_text()))
+    if EVALUATIONS.exists():
+        texts["evaluation"] = evaluations([json.loads(path.read_text()) for path in sorted(EVALUATIONS.iterdir())])
+    if (RESULTS / "ablation.json").exists():
+        texts["ablation"] = ablation(json.loads((RESULTS / "ablation.json").read_text()))
     return texts
+
+
+def evaluations(results: list[dict]) -> str:
+    """Methods on one set under one protocol, best first."""
+    rows = []
+    for result in sorted(results, key=lambda result: -result["uf1"]):
+        low, high = result["uf1_interval"]
+        comparison = result.get("comparison")
+        difference = "-"
+        if comparison is not None:
+            p = comparison["p_value"]
+            difference = f"{comparison['uf1_difference']:+.3f} (p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+        sd = "-" if result["uf1_sd"] is None else f"{result['uf1_sd']:.3f}"
+        rows.append(
+            [
+                result["method"],
+                f"{result['uf1']:.3f} ({low:.2f} ... {high:.2f})",
+                sd,
+                f"{result['uar']:.3f}",
+                f"{result['accuracy']:.3f}",
+                difference,
+                f"{result['seconds'] / 60:.0f} min" if result["seconds"] >= 90 else f"{result['seconds']:.0f} s",
+            ]
+        )
+    shared = results[0]
+    with_reference = next(result["comparison"]["with"] for result in results if "comparison" in result)
+    commits = sorted({(result["commit"] or "unknown")[:12] for result in results})
+    num_seeds = max(len(result["seeds"]) for result in results)
+    return (
+        _table(
+            f"method | UF1 (95 % over people) | sd over seeds | UAR | accuracy | against {with_reference} | time", rows
+        )
+        + f"\n\n{shared['num_samples']} pairs of {shared['num_subjects']} people of `{shared['dataset']}`,"
+        f" `{shared['protocol']}`, pooled; seeds 0 to {num_seeds - 1} where there is chance; nobody tested on was seen"
+        f" before; p by randomization over people, two-sided; {shared['machine']['cores']} cores of"
+        f" {shared['machine']['cpu']}, commit {', '.join(commits)}."
+    )
+
+
+def ablation(results: dict) -> str:
+    """One variant a row, in the order of the recipe."""
+    rows = [
+        [
+            variant["name"] + ("" if variant["pretrained"] else " (not pretrained)"),
+            f"{variant['uf1']:.3f} ({variant['uf1_interval'][0]:.2f} ... {variant['uf1_interval'][1]:.2f})",
+            f"{variant['uar']:.3f}",
+        ]
+        for variant in results["variants"]
+    ]
+    return (
+        _table("variant | UF1 (95 % over people) | UAR", rows)
+        + f"\n\n{results['num_samples']} pairs of {results['num_subjects']} people of `{results['dataset']}`,"
+        f" `{results['protocol']}`, pooled; seed {', '.join(map(str, results['seeds']))};"
+        f" {results['machine']['cores']} cores of {results['machine']['cpu']}, commit"
+        f" {(results['commit'] or 'unknown')[:12]}."
+    )
 
 
 def scale_sections() -> dict[str, str]:

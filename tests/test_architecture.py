@@ -26,11 +26,15 @@ REMOTE_SIBLINGS = {
     "image_processing_micron_bert": set(),
     "pipeline_micron_bert": set(),
 }
+# What the package imports of its own when it is imported: the above, and the paths of the modules for `evaluate`.
+IMPORTED_WITH_THE_PACKAGE = {*REMOTE_SIBLINGS, "metrics"}
 # What whoever loads a model from the Hub has installed: transformers and what it needs itself.
 REMOTE_LIBRARIES = {"transformers", "torch", "numpy", "PIL", "huggingface_hub", "safetensors"}
 MODELING = "modeling_micron_bert"
 # Units of the package that `data` may not know: the model, and what brings it along.
 NOT_FOR_DATA = {MODELING, "pipeline_micron_bert", "hub", "conversion", "training", "evaluation"}
+# What a module for `evaluate` may import: it is copied elsewhere and run there.
+METRIC_MODULE_LIBRARIES = {"evaluate", "datasets", "numpy"}
 # A wheel of either that does not match torch makes transformers fail to import.
 BANNED_LIBRARIES = {"torchvision", "timm"}
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -102,6 +106,15 @@ def calls_that_run_code(tree):
             yield node.lineno, "allow_pickle"
 
 
+def violations_of_a_metric_module(path, module, is_standard):
+    """`metrics/__init__.py` comes with the package and is light; `metrics/x/x.py` is for `evaluate`."""
+    if path.name == "__init__.py":
+        if not is_standard:
+            yield f"the paths of the metrics import {module}"
+    elif unit_of(module) != "evaluation" and not is_standard and module.split(".")[0] not in METRIC_MODULE_LIBRARIES:
+        yield f"a metric module imports {module}"
+
+
 def violations(path, text):
     """
     Every rule a file breaks, as `line: what`.
@@ -125,6 +138,8 @@ def violations(path, text):
                 found.append(f"{node.lineno}: bare except")
             if isinstance(node, ast.Assert):
                 found.append(f"{node.lineno}: assert outside the tests")
+            if unit == "metrics" and isinstance(node, ast.ImportFrom) and node.level:
+                found.append(f"{node.lineno}: a metric module is copied away from what it imports")
 
     for module, names, line in imports(path, tree):
         library = module.split(".")[0]
@@ -150,7 +165,7 @@ def violations(path, text):
             allowed = declared_libraries(core_only=unit in ("__init__", "hub"))
             if not is_ours and not is_standard and library not in allowed:
                 found.append(f"{line}: {library} is not declared for {unit}")
-            if unit == "__init__" and is_ours and target not in REMOTE_SIBLINGS:
+            if unit == "__init__" and is_ours and target not in IMPORTED_WITH_THE_PACKAGE:
                 found.append(f"{line}: the package imports {target} when it is imported")
             if is_ours and target == "" and unit != "__init__":
                 found.append(f"{line}: imports the package instead of the module")
@@ -161,6 +176,8 @@ def violations(path, text):
                     found.append(f"{line}: a metric imports {library}")
                 if is_ours and target != "evaluation":
                     found.append(f"{line}: a metric imports {module}")
+            if unit == "metrics":
+                found += [f"{line}: {what}" for what in violations_of_a_metric_module(path, module, is_standard)]
         elif path.parts[0] == "dataset_scripts" and is_ours and target not in ("data", "faces"):
             found.append(f"{line}: a dataset script imports {module}")
         elif path.parts[0] == "examples" and is_ours:
@@ -188,6 +205,8 @@ REMOTE = "src/micron_bert_hf/image_processing_micron_bert.py"
 HUB = "src/micron_bert_hf/hub.py"
 DATA = "src/micron_bert_hf/data/pairs.py"
 METRICS = "src/micron_bert_hf/evaluation/metrics.py"
+METRIC_PATHS = "src/micron_bert_hf/metrics/__init__.py"
+METRIC_MODULE = "src/micron_bert_hf/metrics/uf1/uf1.py"
 EXAMPLE = "examples/fine_tune.py"
 SCRIPT = "dataset_scripts/casme2.py"
 
@@ -223,6 +242,20 @@ SCRIPT = "dataset_scripts/casme2.py"
         (DATA, "import scipy", "1: scipy is not declared for data"),
         (METRICS, "import torch", "1: a metric imports torch"),
         (METRICS, "from ..data.pairs import x", "1: a metric imports micron_bert_hf.data.pairs"),
+        (METRIC_PATHS, "import numpy", "1: the paths of the metrics import numpy"),
+        (METRIC_PATHS, "def f():\n    import evaluate", "2: the paths of the metrics import evaluate"),
+        (
+            METRIC_PATHS,
+            "from micron_bert_hf.evaluation import score",
+            "1: the paths of the metrics import micron_bert_hf.evaluation",
+        ),
+        (METRIC_MODULE, "import sklearn", "1: a metric module imports sklearn"),
+        (
+            METRIC_MODULE,
+            "from micron_bert_hf.data.pairs import x",
+            "1: a metric module imports micron_bert_hf.data.pairs",
+        ),
+        (METRIC_MODULE, "from ...evaluation.metrics import uf1", "1: a metric module is copied away from what it"),
         (EXAMPLE, "from micron_bert_hf._registry import x", "1: an example imports the private ['_registry']"),
         (EXAMPLE, "from micron_bert_hf.hub import _names", "1: an example imports the private ['_names']"),
         (EXAMPLE, "from tests.conftest import x", "1: imports tests"),
@@ -258,6 +291,12 @@ def test_each_rule_can_fail(path, text, broken):
         (DATA, "from ..image_processing_micron_bert import MicronBertImageProcessor"),
         ("src/micron_bert_hf/training/loop.py", "import accelerate\nfrom ..data import pairs"),
         (METRICS, "import math\nimport numpy as np\nfrom .predictions import read"),
+        ("src/micron_bert_hf/__init__.py", "from .metrics import metric_path"),
+        (METRIC_PATHS, "from pathlib import Path"),
+        (
+            METRIC_MODULE,
+            "import math, evaluate, datasets, numpy\nfrom micron_bert_hf.evaluation.metrics import uf1",
+        ),
         (
             EXAMPLE,
             "from micron_bert_hf import MicronBertModel, __version__\nfrom micron_bert_hf.hub import save_for_hub",
@@ -304,6 +343,7 @@ for name in {sorted(optional)}:
 import micron_bert_hf
 from micron_bert_hf import *
 from micron_bert_hf import hub
+assert metric_path("uf1") and "micron_bert_hf.evaluation" not in sys.modules
 MicronBertModel, MicronBertImageProcessor, MicroExpressionClassificationPipeline
 assert MicronBertConfig().hidden_size == 512
 """

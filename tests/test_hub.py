@@ -81,6 +81,7 @@ def test_public_names():
         "MicronBertForPreTraining",
         "MicronBertImageProcessor",
         "MicronBertModel",
+        "metric_path",
     }
     assert micron_bert_hf.__version__ == "0.1.0"
 

@@ -19,16 +19,20 @@ from micron_bert_hf.modeling_micron_bert import (
     MicronBertModel,
     classification_loss,
     diagonal_attention,
+    end_point_error,
     interpolate_positions,
+    patch_displacement,
     patch_of_interest_score,
     patchify,
     reconstruction_target,
+    relative_displacement,
     sample_blockwise_positions,
     sample_swapped_positions,
     sincos_position_table,
     swap_patches,
     teacher_temperature_at_epoch,
     unpatchify,
+    windowed_attention,
 )
 
 
@@ -48,6 +52,16 @@ TINY = dict(
     projection_output_size=12,
     num_labels=3,
 )
+WINDOWED = dict(
+    attention_mode="windowed",
+    pretext_task="displacement",
+    pooling="positions",
+    contextual_agreement="none",
+    attention_window=5,
+    stem_hidden_size=6,
+    stem_output_size=4,
+    classifier_hidden_size=8,
+)
 MODELS = (MicronBertModel, MicronBertForPreTraining, MicronBertForMicroExpressionClassification)
 # every way the configuration can change what is computed, on the class that computes it
 VARIANTS = {
@@ -56,10 +70,14 @@ VARIANTS = {
     "base, full attention": (MicronBertModel, dict(attention_mode="full")),
     "base, softmax interest": (MicronBertModel, dict(patch_of_interest_score="softmax")),
     "base, cosine interest": (MicronBertModel, dict(patch_of_interest_score="cosine", rescale_attention=False)),
+    "base, windowed": (MicronBertModel, WINDOWED),
     "pretraining, mse": (MicronBertForPreTraining, {}),
+    "pretraining, masking": (MicronBertForPreTraining, dict(pretext_task="masking", contextual_agreement="none")),
+    "pretraining, windowed": (MicronBertForPreTraining, WINDOWED),
     "pretraining, distillation": (MicronBertForPreTraining, dict(contextual_agreement="self_distillation")),
     "pretraining, no agreement": (MicronBertForPreTraining, dict(contextual_agreement="none", norm_pix_loss=True)),
     "classifier": (MicronBertForMicroExpressionClassification, {}),
+    "classifier, windowed": (MicronBertForMicroExpressionClassification, WINDOWED),
     "classifier, mean": (MicronBertForMicroExpressionClassification, dict(pooling="mean")),
     "classifier, interest": (MicronBertForMicroExpressionClassification, dict(pooling="patch_of_interest")),
 }
@@ -86,6 +104,7 @@ def inputs_for(model_class, batch_size=2, image_size=(32, 32), dtype=torch.float
     if model_class is MicronBertForPreTraining:
         inputs["bool_swapped_pos"] = seeded(batch_size, num_patches, seed=1) > 0
         inputs["crop_pixel_values"] = seeded(batch_size, 3, 3, 32, 32, seed=2).to(dtype)
+        inputs["displacement"] = seeded(batch_size, 2, *image_size, seed=3)
     if model_class is MicronBertForMicroExpressionClassification:
         inputs["labels"] = torch.arange(batch_size) % TINY["num_labels"]
     return inputs
@@ -261,6 +280,115 @@ def test_diagonal_attention_needs_memory_linear_in_patches():
     assert done.returncode == 0, done.stderr
     # measured 34 to 76 MiB, with the threads and their buffers; kept blocks would add up to the whole matrix
     assert int(done.stdout) < 128 * 2**20
+
+
+def plain_windowed_attention(query, key, window, cells_per_patch, scale):
+    """By loops over patches, displacements and cells."""
+    batch, rows, columns, _ = query.shape
+    radius, half = window // 2, cells_per_patch // 2
+    weights = []
+    for top in range(0, rows, cells_per_patch):
+        for left in range(0, columns, cells_per_patch):
+            scores = []
+            for dy in range(-radius, radius + 1):
+                for dx in range(-radius, radius + 1):
+                    products = []
+                    for y in range(max(top - half, 0), min(top + cells_per_patch + half, rows)):
+                        for x in range(max(left - half, 0), min(left + cells_per_patch + half, columns)):
+                            if 0 <= y + dy < rows and 0 <= x + dx < columns:
+                                products.append((query[:, y, x] * key[:, y + dy, x + dx]).sum(-1))
+                            else:
+                                products.append(torch.zeros(batch, dtype=query.dtype))
+                    scores.append(torch.stack(products).mean(0))
+            weights.append(torch.softmax(scale * torch.stack(scores, -1), -1))
+    return torch.stack(weights, 1)
+
+
+def test_windowed_attention_equals_the_loops_with_gradients():
+    query, key = (seeded(2, 8, 4, 3, seed=seed).double().requires_grad_() for seed in (0, 1))
+    scale = torch.tensor(3.0, dtype=torch.float64)
+    found = windowed_attention(query, key, 3, 2, scale)
+    expected = plain_windowed_attention(query, key, 3, 2, scale)
+    assert_close(found, expected)
+    assert_close(found.sum(-1), torch.ones(2, 8, dtype=torch.float64))
+    gradient = seeded(*found.shape, seed=2).double()
+    for mine, theirs in zip(
+        torch.autograd.grad(found, (query, key), gradient), torch.autograd.grad(expected, (query, key), gradient)
+    ):
+        assert_close(mine, theirs)
+
+
+def test_windowed_attention_finds_a_shift_with_its_sign():
+    model = build(MicronBertModel, **{**WINDOWED, "image_size": 64})
+    with torch.no_grad():
+        model.windowed_attention.log_scale.fill_(7.0)
+    wide = seeded(1, 3, 64, 72)
+    # what stood at x stands at x + 2 and y - 2 a moment later
+    still, moved = wide[..., 4:68], wide[..., 2:66].roll(-2, dims=2)
+    displacement = model(torch.stack([still, moved], 1)).displacement.unflatten(1, (8, 8))[0, 2:6, 2:6]
+    assert_close(displacement, torch.tensor([2.0, -2.0]).expand(4, 4, 2), atol=0.05, rtol=0.0)
+    same = model(torch.stack([still, still], 1))
+    assert same.displacement.unflatten(1, (8, 8))[0, 2:6, 2:6].abs().max() < 0.05
+    assert same.diagonal_attention[0, 0].unflatten(0, (8, 8))[2:6, 2:6].min() > 0.9
+
+
+def test_windowed_mode_gates_the_movement_by_the_patch_of_interest():
+    frames = seeded(2, 2, 3, 32, 32)
+    for score, rescale in (("sigmoid", 1), ("cosine", 1), ("softmax", 16)):
+        model = build(MicronBertModel, **WINDOWED, patch_of_interest_score=score)
+        outputs = model(frames)
+        value = model.movement_value(relative_displacement(outputs.displacement))
+        assert_close(outputs.last_hidden_state, rescale * outputs.patch_of_interest[..., None] * value)
+        # the same without the gate, and without the encoder, whose one task it is
+        plain = build(MicronBertModel, **WINDOWED, use_patch_of_interest=False)
+        plain.load_state_dict(model.state_dict(), strict=False)
+        assert_close(plain(frames).last_hidden_state, value)
+        assert plain(frames).patch_of_interest.eq(1).all() and plain.layers is None
+
+
+def test_a_movement_of_the_whole_head_says_nothing():
+    movement = torch.zeros(1, 5, 2)
+    movement[0, 2] = torch.tensor([0.5, -1.0])
+    assert_close(relative_displacement(movement + torch.tensor([3.0, -2.0])), movement)
+
+
+def test_displacement_loss_by_hand():
+    true = torch.zeros(1, 2, 4, 8)
+    true[:, 0, :, 4:] = 3.0
+    true[:, 1, :, 4:] = 4.0
+    patches = patch_displacement(true, 8)
+    assert_close(patches[0, 3], torch.tensor([3.0, 4.0]))
+    assert_close(patches[0, 1], torch.zeros(2))
+    assert_close(end_point_error(torch.zeros_like(patches), patches), torch.tensor(2.51), atol=1e-3, rtol=0.0)
+
+
+def test_windowed_pretraining_needs_a_displacement_of_the_frames_size():
+    model = build(MicronBertForPreTraining, **WINDOWED)
+    for displacement in (None, torch.zeros(2, 2, 16, 16)):
+        with pytest.raises(ValueError, match=r"`displacement` of shape \(2, 2, 32, 32\), got"):
+            model(seeded(2, 2, 3, 32, 32), displacement=displacement)
+
+
+def test_masking_does_not_look_at_the_second_frame():
+    model = build(MicronBertForPreTraining, pretext_task="masking", contextual_agreement="none")
+    inputs = inputs_for(MicronBertForPreTraining)
+    first = model(**inputs)
+    frames = inputs["pixel_values"].clone()
+    frames[:, 1] = seeded(2, 3, 32, 32, seed=9)
+    assert_close(model(**{**inputs, "pixel_values": frames}).logits, first.logits)
+    # nor at what is blanked
+    hidden = inputs["bool_swapped_pos"].unflatten(1, (4, 4)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    frames[:, 0] = torch.where(hidden[:, None], seeded(2, 3, 32, 32, seed=8), frames[:, 0])
+    assert_close(model(**{**inputs, "pixel_values": frames}).logits, first.logits)
+
+
+def test_positions_are_kept_apart_and_fixed():
+    model = build(MicronBertForMicroExpressionClassification, pooling="positions")
+    states = seeded(1, 16, 32)
+    moved = model.position_pooling(states.flip(1))
+    assert (model.position_pooling(states) - moved).abs().max() > 0.1
+    with pytest.raises(ValueError, match="reads 16 patches side by side, got 25"):
+        model(seeded(1, 2, 3, 40, 40))
 
 
 def test_patch_of_interest_by_hand():
@@ -507,14 +635,20 @@ def test_centre_is_averaged_over_ranks(tmp_path):
 def test_shapes_follow_the_config(variant):
     model_class, changes = variant
     model = build(model_class, **changes)
-    for batch_size, image_size, grid in ((2, (32, 32), 16), (1, (48, 16), 12)):
+    is_windowed = changes.get("attention_mode") == "windowed"
+    keeps_positions = model_class is MicronBertForMicroExpressionClassification and "positions" in changes.values()
+    sizes = ((2, (32, 32), 16), (1, (48, 16), 12))
+    for batch_size, image_size, grid in sizes[:1] if keeps_positions else sizes:
         outputs = model(**inputs_for(model_class, batch_size, image_size))
         assert outputs.diagonal_attention.shape == (batch_size, 1, grid)
         assert outputs.patch_of_interest.shape == (batch_size, grid)
         if model_class is not MicronBertForMicroExpressionClassification:
-            assert outputs.frame_hidden_states.shape == (batch_size, 2, 1 + grid, 32)
+            if is_windowed:
+                assert outputs.displacement.shape == (batch_size, grid, 2) and outputs.frame_hidden_states is None
+            else:
+                assert outputs.frame_hidden_states.shape == (batch_size, 2, 1 + grid, 32)
             assert outputs.last_hidden_state.shape == (batch_size, grid, 32)
-        if model_class is MicronBertForPreTraining:
+        if model_class is MicronBertForPreTraining and not is_windowed:
             assert outputs.logits.shape == (batch_size, grid, 192)
         if model_class is MicronBertForMicroExpressionClassification:
             assert outputs.logits.shape == (batch_size, 3)

@@ -11,6 +11,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_micron_bert import MicronBertConfig
 from .image_processing_micron_bert import MicronBertImageProcessor
+from .metrics import metric_path
 from .modeling_micron_bert import (
     MicronBertForMicroExpressionClassification,
     MicronBertForPreTraining,
@@ -55,4 +56,5 @@ __all__ = [
     "MicronBertForPreTraining",
     "MicronBertImageProcessor",
     "MicronBertModel",
+    "metric_path",
 ]

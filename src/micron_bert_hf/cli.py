@@ -125,13 +125,66 @@ def prepare_clips(
         raise BlockingIOError(f"shards that were asked for are held by another process: {numbers}; run again")
 
 
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(help="A model (folder or USER/NAME), a recipe (.yaml), or a reference method; see below."),
+    ],
+    dataset: Annotated[str, typer.Argument(help="A labelled set: folder, USER/NAME, or a synthetic preset.")],
+    protocol: Annotated[
+        str,
+        typer.Option(help="loso, group_kfold:N, holdout_subjects:N, megc2019, cross_dataset:NAME, or as_is."),
+    ] = "loso",
+    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ...; each trains every fold once.")] = 5,
+    output: Annotated[Path | None, typer.Option(help="Folder of the results. Default: made up from the rest.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="How a model is fine-tuned, a .yaml. Default: defaults.")] = None,
+    label_map: Annotated[str | None, typer.Option(help="Such as casme2-5. Default: classes as labelled.")] = None,
+    split: Annotated[str, typer.Option(help="Of the set.")] = "train",
+    crop: Annotated[
+        str | None, typer.Option(help="landmarks or none. Default: landmarks where there are some.")
+    ] = None,
+    ignore_head: Annotated[bool, typer.Option(help="Learn a new head where the model has one.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds at once; as many as there are cores.")] = 1,
+) -> None:
+    """Score a method on people it has not learnt from: every sample is predicted once a seed, all folds are pooled.
+
+    A model is fine-tuned anew in every fold. With --protocol as_is a classifier answers as it stands, untrained here.
+    Reference methods: majority, onset_appearance, frame_difference, dis_flow, dis_flow_mirrored, true_flow, ststnet.
+    OUTPUT gets predictions.parquet, results.json and figures. A run that was interrupted goes on where it was.
+    Example: micron-bert evaluate demo_output/model mer-synth --protocol group_kfold:5 --seeds 3 --jobs 2
+    """
+    from .experiments import EvaluationRequest, run_evaluation
+
+    request = EvaluationRequest(
+        checkpoint, dataset, protocol, tuple(range(seeds)), output, recipe, label_map, split, crop, ignore_head
+    )
+    print(run_evaluation(request, num_processes=jobs))
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="A predictions.parquet, or the folder it is in.")],
+    compare: Annotated[Path | None, typer.Option(help="Another one: is the difference more than chance?")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Also draw into this folder, which must not exist.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Compute every number anew from the predictions alone; the order of their rows does not matter.
+
+    Example: micron-bert score results/predictions.parquet --compare other/predictions.parquet
+    """
+    from .experiments import score_predictions
+
+    print(score_predictions(predictions, compare, figures, as_json=json))
+
+
 def main() -> None:
     """
     Run the command line: exit status 0, 1 with one line on standard error when the input is at fault, 2 on usage.
     """
     try:
         app()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         typer.echo(f"micron-bert: {error}", err=True)
         raise SystemExit(1) from error
     except ModuleNotFoundError as error:

@@ -40,9 +40,12 @@ class MicronBertConfig(PreTrainedConfig):
         decoder_num_hidden_layers (`int`, defaults to 4): Released code.
         decoder_num_attention_heads (`int`, defaults to 4): Released code.
         decoder_intermediate_size (`int`, defaults to 2048): Released code (MLP ratio 4).
-        attention_mode (`"diagonal"` or `"full"`, defaults to `"diagonal"`):
+        attention_mode (`"diagonal"`, `"full"` or `"windowed"`, defaults to `"diagonal"`):
             `"diagonal"` is Diagonal Micro-Attention (paper, Eq. 9). `"full"` is ordinary cross attention, which the
-            released checkpoint was trained with (`diag_att=False`).
+            released checkpoint was trained with (`diag_att=False`). `"windowed"` is ours: each patch of frame 0 is
+            compared with itself at every small displacement in frame 1, a softmax over the neighbourhood instead of
+            over all patches, on the features of a convolutional stem; the encoder then reads what moved where. See
+            [`WindowedDiagonalAttention`].
         query_frame (`"reference"` or `"swapped"`, defaults to `"reference"`):
             `"reference"`: query from I_{t+delta}, key and value from I_{t/s} (paper, Eq. 8). `"swapped"`: query and
             value from I_{t/s}, key from I_{t+delta} (released code).
@@ -57,6 +60,15 @@ class MicronBertConfig(PreTrainedConfig):
         patch_of_interest_score (`"softmax"`, `"cosine"` or `"sigmoid"`, defaults to `"sigmoid"`):
             The form of S, which the paper leaves open. All three are ours: softmax over the patches of the scaled dot
             product (sums to 1), cosine similarity (in [-1, 1]), sigmoid of the scaled dot product (in (0, 1)).
+        attention_window (`int`, defaults to 7): Side of the neighbourhood in cells of 2 pixels, odd: 7 finds movements
+            of up to 6 pixels either way. Windowed mode only. Ours.
+        stem_hidden_size (`int`, defaults to 16): Channels of the convolutional stem. Windowed mode only. Ours.
+        stem_output_size (`int`, defaults to 12): Features that are compared. Windowed mode only. Ours.
+        pretext_task (`"swapping"`, `"masking"` or `"displacement"`, defaults to `"swapping"`):
+            What pretraining solves. `"swapping"`: restore I_t from it with patches of I_{t+delta} (paper).
+            `"masking"`: restore it from itself with patches blanked, without a second frame: the masked-autoencoder
+            twin that the paper compares with, in the same architecture. `"displacement"`: find a known displacement
+            between a frame and its displaced copy; the task of windowed mode, and of it alone. Ours.
         swap_ratio (`float`, defaults to 0.5): Share of the patches taken from I_{t+delta}, in [0, 1). A follow-up by a
             co-author's group states 0.5.
         swap_sampling (`"independent"` or `"blockwise"`, defaults to `"independent"`):
@@ -77,7 +89,7 @@ class MicronBertConfig(PreTrainedConfig):
         center_momentum (`float`, defaults to 0.9): EMA of the teacher's centre, in [0, 1]. Released code.
         teacher_momentum (`float`, defaults to 0.997): EMA of the teacher's weights, in [0, 1]. Released checkpoint
             (`ema_decay`).
-        pooling (`"change"`, `"mean"` or `"patch_of_interest"`, defaults to `"change"`):
+        pooling (`"change"`, `"mean"`, `"patch_of_interest"` or `"positions"`, defaults to `"change"`):
             How the classifier pools the N patch features. `"change"` layer-normalises them and weights each by its
             score times the drop of its log diagonal against that of frame 0 with itself, the weights brought to mean
             size 1.
@@ -85,6 +97,10 @@ class MicronBertConfig(PreTrainedConfig):
             paper does not say. `"change"` is the default because on synthetic validation subjects averaging did not
             leave chance: a patch's texture moves its diagonal far more than a micro-movement does. It weighs small
             differences: bfloat16 shifts scores by a few hundredths, float32 is the safe choice.
+            `"positions"` keeps apart what happened where: every patch is reduced to `pooled_size` numbers, which a
+            layer of `classifier_hidden_size` reads side by side; the image size is then fixed.
+        pooled_size (`int`, defaults to 4): Numbers a patch is reduced to by `pooling="positions"`. Ours.
+        classifier_hidden_size (`int`, defaults to 128): Hidden layer of `pooling="positions"`. Ours.
         classifier_dropout (`float`, defaults to 0.0): Dropout before the classifier, in [0, 1). Ours.
 
     Raises:
@@ -103,6 +119,7 @@ class MicronBertConfig(PreTrainedConfig):
         "last_hidden_state",
         "frame_hidden_states",
         "diagonal_attention",
+        "displacement",
         "patch_of_interest",
         "cross_attentions",
         "hidden_states",
@@ -128,12 +145,17 @@ class MicronBertConfig(PreTrainedConfig):
     decoder_num_attention_heads: int = 4
     decoder_intermediate_size: int = 2048
 
-    attention_mode: Literal["diagonal", "full"] = "diagonal"
+    attention_mode: Literal["diagonal", "full", "windowed"] = "diagonal"
     query_frame: Literal["reference", "swapped"] = "reference"
     rescale_attention: bool = True
     use_patch_of_interest: bool = True
     patch_of_interest_score: Literal["softmax", "cosine", "sigmoid"] = "sigmoid"
 
+    attention_window: int = 7
+    stem_hidden_size: int = 16
+    stem_output_size: int = 12
+
+    pretext_task: Literal["swapping", "masking", "displacement"] = "swapping"
     swap_ratio: float | int = 0.5
     swap_sampling: Literal["independent", "blockwise"] = "independent"
     norm_pix_loss: bool = False
@@ -151,7 +173,9 @@ class MicronBertConfig(PreTrainedConfig):
     center_momentum: float | int = 0.9
     teacher_momentum: float | int = 0.997
 
-    pooling: Literal["change", "mean", "patch_of_interest"] = "change"
+    pooling: Literal["change", "mean", "patch_of_interest", "positions"] = "change"
+    pooled_size: int = 4
+    classifier_hidden_size: int = 128
     classifier_dropout: float | int = 0.0
 
     @property
@@ -174,6 +198,7 @@ class MicronBertConfig(PreTrainedConfig):
             "patch_size num_channels hidden_size num_hidden_layers num_attention_heads intermediate_size"
             " decoder_hidden_size decoder_num_hidden_layers decoder_num_attention_heads decoder_intermediate_size"
             " projection_hidden_size projection_bottleneck_size projection_output_size"
+            " stem_hidden_size stem_output_size pooled_size classifier_hidden_size"
         )
         for name in names.split():
             if getattr(self, name) < 1:
@@ -206,6 +231,21 @@ class MicronBertConfig(PreTrainedConfig):
         """Pooling by a score that is switched off is a contradiction."""
         if self.pooling == "patch_of_interest" and not self.use_patch_of_interest:
             raise ValueError("`pooling` patch_of_interest needs `use_patch_of_interest` True, got False.")
+
+    def validate_windowed_attention(self):
+        """The window has a middle, a patch has whole cells, and the pretext task and the pooling are of the mode."""
+        if self.attention_window < 3 or self.attention_window % 2 == 0:
+            raise ValueError(f"`attention_window` must be odd and at least 3, got {self.attention_window}.")
+        is_windowed = self.attention_mode == "windowed"
+        if is_windowed and self.patch_size % 4 != 0:
+            raise ValueError(f"`attention_mode` windowed needs a `patch_size` divisible by 4, got {self.patch_size}.")
+        if is_windowed != (self.pretext_task == "displacement"):
+            raise ValueError(
+                "`pretext_task` displacement and `attention_mode` windowed go together, got"
+                f" {self.pretext_task} and {self.attention_mode}."
+            )
+        if is_windowed and self.pooling == "change":
+            raise ValueError("`pooling` change compares diagonals over all patches; windowed mode has none.")
 
     def validate_activation(self):
         """The activation exists."""

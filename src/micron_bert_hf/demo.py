@@ -6,16 +6,11 @@ default) and the held-out subjects are scored once, at the end.
 
 import json
 import os
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +24,7 @@ from .evaluation import majority_baseline, predict
 from .hub import check_replaceable, save_for_hub
 from .image_processing_micron_bert import MicronBertImageProcessor
 from .modeling_micron_bert import MicronBertForMicroExpressionClassification, MicronBertForPreTraining
+from .run_provenance import num_cores, run_provenance
 from .synthetic import generate_micro_expressions
 from .training import (
     FineTuningArguments,
@@ -118,7 +114,7 @@ def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
                 recipe.difficulty,
                 seed,
                 classes=recipe.classes,
-                num_processes=min(_num_cores(), num_subjects),
+                num_processes=min(num_cores(), num_subjects),
                 progress=True,
             )
         )
@@ -203,7 +199,7 @@ def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
         "fine_tuning": {"history": fine_tuning.history, "pairs_per_second": fine_tuning.samples_per_second},
         "num_parameters": model.num_parameters(),
         "seconds": seconds,
-        **_provenance(),
+        **run_provenance(),
     }
 
     with _stage("6/6 Saving the model, and asking the saved one about a pair it never saw", "show", seconds):
@@ -270,49 +266,6 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _cpu_model() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """The commit of the working tree that this file is tracked in, `-dirty` if changed; `None` outside of one."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], check=True, capture_output=True)
-        described = subprocess.run(
-            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], check=True, capture_output=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.decode().strip()
-
-
-def _provenance() -> dict[str, Any]:
-    return {
-        "commit": _commit(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {
-            "cpu": _cpu_model(),
-            "cores": _num_cores(),
-            "torch_threads": torch.get_num_threads(),
-            "system": platform.platform(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "accelerate", "numpy")},
-        },
-    }
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -2,12 +2,15 @@
 
 Micron-BERT (CVPR 2023, arXiv 2304.03195), written from the paper; "released code" below is
 github.com/uark-cviu/Micron-BERT at commit 58a021b. The file reads small to large: outputs, pure functions, modules,
-models. Three things differ from what one expects of a ViT:
+models. Four things differ from what one expects of a ViT:
 
 * Every model takes PAIRS, `pixel_values (B, 2, C, H, W)`: frame 0 is the target I_t (onset), frame 1 the reference
   I_{t+delta} (apex). Both go through the one encoder in one pass of 2B images.
 * Diagonal Micro-Attention (DMA) is a softmax over all patches of which only the diagonal is kept; no N x N matrix is
   stored, forward or backward.
+* With `attention_mode="windowed"` (ours, off by default) the comparison comes first and the encoder after it: patches
+  are compared with themselves at small displacements on the features of a convolutional stem, and the tokens say what
+  moved where. The two modes share the encoder layers, the patch of interest, the heads and the outputs.
 * The teacher of `contextual_agreement="self_distillation"` holds its weights as buffers: they are never trained, and
   come back frozen from `from_pretrained`.
 """
@@ -48,6 +51,14 @@ SCORE_BLOCK_MIN_ROWS = 256
 # rows. Ours: 16 MiB in float32 stays below the 32 MiB from which glibc maps and zeroes fresh pages for every
 # allocation; a batch of 8 pairs at 224 px runs 8 % faster than in one piece, a single pair is one slice.
 MLP_SLICE_ELEMENTS = 2**22
+# Pixels of a stem's cell, and kernels of its two convolutions (ours: half the image's resolution keeps movements of a
+# tenth of a pixel findable at a quarter of the cost).
+CELL_SIZE = 2
+STEM_KERNEL_SIZES = (5, 3)
+# What the windowed softmax's mean cosine similarities are multiplied by at first; learnt from there (ours).
+INITIAL_WINDOW_SCALE = 60.0
+# Pixels below which a difference of displacements is no longer told from none (ours).
+END_POINT_ROUNDING = 0.02
 # Mean change (in nats, times the score) below which the weights of `pooling="change"` are not brought to mean size 1:
 # an identical pair pools to about zero instead of to amplified rounding (ours).
 MIN_MEAN_CHANGE = 1e-4
@@ -62,11 +73,15 @@ class MicronBertModelOutput(ModelOutput):
     Args:
         last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_patches, hidden_size)`):
             The attended patch features P_dma after the cross attention's output projection; no contextual token.
-        frame_hidden_states (`torch.FloatTensor` of shape `(batch_size, 2, 1 + num_patches, hidden_size)`):
-            Encoder output of both frames, final norm applied; token 0 is the contextual token.
+        frame_hidden_states (`torch.FloatTensor` of shape `(batch_size, 2, 1 + num_patches, hidden_size)`, *optional*):
+            Encoder output of both frames, final norm applied; token 0 is the contextual token. `None` in windowed
+            mode, which encodes the movement instead of the frames.
         diagonal_attention (`torch.FloatTensor` of shape `(batch_size, 1, num_patches)`):
             Diagonal of the cross attention's softmax, in (0, 1); small where a patch changed. Neither rescaled nor
-            gated.
+            gated. In windowed mode the attention of a patch to its own place, small where it moved.
+        displacement (`torch.FloatTensor` of shape `(batch_size, num_patches, 2)`, *optional*):
+            Windowed mode: how far each patch has moved from frame 0 to frame 1, (x, y) in pixels, rightwards and
+            downwards positive.
         patch_of_interest (`torch.FloatTensor` of shape `(batch_size, num_patches)`):
             Score of each patch of frame 1 against its contextual token; its range is that of
             `config.patch_of_interest_score`. Computed whether or not it gates.
@@ -77,12 +92,14 @@ class MicronBertModelOutput(ModelOutput):
             hidden_size)`; rows 2b and 2b + 1 are the two frames of pair b; before the final norm.
         attentions (`tuple(torch.FloatTensor)`, *optional*):
             With `output_attentions=True` under eager attention: `num_hidden_layers` of
-            `(2 * batch_size, num_attention_heads, 1 + num_patches, 1 + num_patches)`.
+            `(2 * batch_size, num_attention_heads, 1 + num_patches, 1 + num_patches)`. In windowed mode there are
+            `batch_size` rows in both.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
     frame_hidden_states: torch.FloatTensor | None = None
     diagonal_attention: torch.FloatTensor | None = None
+    displacement: torch.FloatTensor | None = None
     patch_of_interest: torch.FloatTensor | None = None
     cross_attentions: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -104,13 +121,17 @@ class MicronBertForPreTrainingOutput(ModelOutput):
         student_logits (`torch.FloatTensor` of shape `(batch_size, num_crops, projection_output_size)`, *optional*)
         teacher_logits (`torch.FloatTensor` of shape `(batch_size, 2, projection_output_size)`, *optional*):
             Pass them to [`~MicronBertForPreTraining.update_center`] after the step.
-        last_hidden_state, frame_hidden_states, diagonal_attention, patch_of_interest, cross_attentions, hidden_states,
-            attentions: as in [`MicronBertModelOutput`], for the pair (swapped frame, frame 1).
+        displacement_loss (`torch.FloatTensor` of shape `()`, *optional*): Windowed mode: [`end_point_error`] of the
+            displacement that was found. `loss` adds that of what the patch of interest leaves of it; the other losses,
+            `logits` and `bool_swapped_pos` are `None`.
+        last_hidden_state, frame_hidden_states, diagonal_attention, displacement, patch_of_interest, cross_attentions,
+            hidden_states, attentions: as in [`MicronBertModelOutput`], for the pair (swapped frame, frame 1).
     """
 
     loss: torch.FloatTensor | None = None
     reconstruction_loss: torch.FloatTensor | None = None
     contextual_agreement_loss: torch.FloatTensor | None = None
+    displacement_loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     bool_swapped_pos: torch.BoolTensor | None = None
     student_logits: torch.FloatTensor | None = None
@@ -118,6 +139,7 @@ class MicronBertForPreTrainingOutput(ModelOutput):
     last_hidden_state: torch.FloatTensor | None = None
     frame_hidden_states: torch.FloatTensor | None = None
     diagonal_attention: torch.FloatTensor | None = None
+    displacement: torch.FloatTensor | None = None
     patch_of_interest: torch.FloatTensor | None = None
     cross_attentions: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -131,12 +153,14 @@ class MicronBertForMicroExpressionClassificationOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `()`, *optional*): Cross-entropy, or binary cross-entropy for
             `problem_type="multi_label_classification"` (action units).
         logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`): Scores before softmax or sigmoid.
-        diagonal_attention, patch_of_interest, hidden_states, attentions: as in [`MicronBertModelOutput`].
+        diagonal_attention, displacement, patch_of_interest, hidden_states, attentions: as in
+            [`MicronBertModelOutput`].
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     diagonal_attention: torch.FloatTensor | None = None
+    displacement: torch.FloatTensor | None = None
     patch_of_interest: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -412,6 +436,85 @@ def attention_drop(diagonal: torch.FloatTensor, still_diagonal: torch.FloatTenso
     return still_diagonal.clamp(min=tiny).log() - diagonal.clamp(min=tiny).log()
 
 
+class _WindowScores(torch.autograd.Function):
+    """
+    Dot products of every cell with the cells around it, without the products being kept: `out[b, y, x, o] =
+    query[b, y, x] . key[b, y + dy(o), x + dx(o)]`, 0 outside of the image.
+    """
+
+    @staticmethod
+    def forward(ctx, query: torch.Tensor, key: torch.Tensor, window: int) -> torch.Tensor:
+        rows, columns = query.shape[1:3]
+        padded = nn.functional.pad(key, (0, 0, *(4 * [window // 2])))
+        scores = query.new_empty(*query.shape[:3], window**2)
+        for offset in range(window**2):
+            top, left = divmod(offset, window)
+            moved = padded[:, top : top + rows, left : left + columns]
+            scores[..., offset] = (query * moved).sum(dim=-1)
+        ctx.save_for_backward(query, key)
+        ctx.window = window
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: torch.Tensor):
+        query, key = ctx.saved_tensors
+        rows, columns = query.shape[1:3]
+        radius = ctx.window // 2
+        padded = nn.functional.pad(key, (0, 0, *(4 * [radius])))
+        grad_query, grad_padded = torch.zeros_like(query), torch.zeros_like(padded)
+        for offset in range(ctx.window**2):
+            top, left = divmod(offset, ctx.window)
+            weight = gradient[..., offset, None].expand_as(query)
+            moved = (slice(None), slice(top, top + rows), slice(left, left + columns))
+            grad_query.addcmul_(weight, padded[moved])
+            grad_padded[moved].addcmul_(weight, query)
+        return grad_query, grad_padded[:, radius : radius + rows, radius : radius + columns], None
+
+
+def window_offsets(window: int) -> torch.FloatTensor:
+    """`(window**2, 2)`: the displacements (x, y) that a window compares, in cells; row-major, the middle is (0, 0)."""
+    steps = torch.arange(window, dtype=torch.float32, device="cpu") - window // 2
+    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack([columns.flatten(), rows.flatten()], dim=-1)
+
+
+def windowed_attention(
+    query: torch.Tensor, key: torch.Tensor, window: int, cells_per_patch: int, scale: torch.Tensor
+) -> torch.FloatTensor:
+    """
+    Each patch's attention to itself in the other frame, displaced by every step of a window (ours): the dot products
+    of its cells with the displaced cells are averaged over twice the patch's side, so that neighbours overlap, and a
+    softmax is taken over the displacements.
+
+        weight[p, o] = softmax over o of scale * mean over cells c around p of query[c] . key[c + o]
+
+    Args:
+        query, key (`torch.Tensor` of shape `(batch_size, rows, columns, channels)`): cells of frames 0 and 1
+        window (`int`): side of the window in cells, odd
+        cells_per_patch (`int`): side of a patch in cells, even
+        scale (`torch.Tensor` of shape `()`)
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size, num_patches, window**2)`, at least float32, rows of sum 1; patches
+        row-major, displacements as in [`window_offsets`].
+    """
+    scores = _WindowScores.apply(query, key, window).permute(0, 3, 1, 2)
+    scores = nn.functional.avg_pool2d(
+        scores, 2 * cells_per_patch, cells_per_patch, padding=cells_per_patch // 2, count_include_pad=False
+    )
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    return torch.softmax(scores.flatten(2).transpose(1, 2) * scale, dim=-1, dtype=dtype)
+
+
+def relative_displacement(displacement: torch.FloatTensor) -> torch.FloatTensor:
+    """
+    `(batch_size, num_patches, 2)` less its median over the patches, for x and y: most of a face is still but for the
+    movement of the head, which this takes away (as optical-flow methods subtract the nose's motion).
+    """
+    return displacement - displacement.median(dim=1, keepdim=True).values
+
+
 def patch_of_interest_score(hidden_states: torch.Tensor, score: str) -> torch.FloatTensor:
     """
     How much each patch has to do with the contextual token of its frame (paper, Fig. 6; its exact form is not
@@ -465,6 +568,26 @@ def restored_pixels(
         patches = patches * (variance + PATCH_VARIANCE_EPSILON).sqrt() + mean
     grid = pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size
     return unpatchify(patches, grid, patch_size)
+
+
+def patch_displacement(displacement: torch.FloatTensor, num_patches: int) -> torch.FloatTensor:
+    """
+    The displacement of every pixel `(batch_size, 2, height, width)` averaged over patches: `(batch_size, num_patches,
+    2)`, float32, patches row-major.
+    """
+    height, width = displacement.shape[-2:]
+    rows = round((num_patches * height / width) ** 0.5)
+    pooled = nn.functional.adaptive_avg_pool2d(displacement.float(), (rows, num_patches // rows))
+    return pooled.flatten(2).transpose(1, 2)
+
+
+def end_point_error(displacement: torch.FloatTensor, true: torch.FloatTensor) -> torch.FloatTensor:
+    """
+    Mean length of the difference of two displacements `(batch_size, num_patches, 2)`, in pixels, as optical flow is
+    scored; rounded off at 0, where a length has no slope. `torch.FloatTensor` of shape `()`, float32.
+    """
+    difference = displacement.float() - true.float()
+    return (difference.square().sum(dim=-1) + END_POINT_ROUNDING**2).sqrt().mean()
 
 
 def teacher_temperature_at_epoch(config: MicronBertConfig, epoch: int) -> float:
@@ -616,6 +739,83 @@ class MicronBertEmbeddings(nn.Module):
         return torch.cat([contextual, patches.flatten(2).transpose(1, 2) + positions[:, 1:]], dim=1)
 
 
+class MicronBertStem(nn.Module):
+    """Frames `(N, C, H, W)` to cells `(N, H / 2, W / 2, stem_output_size)` of unit length."""
+
+    def __init__(self, config: MicronBertConfig):
+        super().__init__()
+        first, second = STEM_KERNEL_SIZES
+        width = config.stem_hidden_size
+        self.conv1 = nn.Conv2d(config.num_channels, width, first, stride=CELL_SIZE, padding=first // 2)
+        self.conv2 = nn.Conv2d(width, width, second, padding=second // 2)
+        self.project = nn.Conv2d(width, config.stem_output_size, 1)
+        self.activation_fn = nn.GELU()
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        cells = self.activation_fn(self.conv1(pixel_values.to(self.conv1.weight.dtype)))
+        cells = self.project(self.activation_fn(self.conv2(cells)))
+        return nn.functional.normalize(cells.permute(0, 2, 3, 1), dim=-1)
+
+
+class WindowedDiagonalAttention(nn.Module):
+    """
+    Diagonal micro-attention with the softmax over a neighbourhood instead of over all patches (ours): what is kept is
+    not one number a patch but how well it matches itself at each small displacement, so that direction is found and
+    movements far below a pixel count. See [`windowed_attention`].
+    """
+
+    def __init__(self, config: MicronBertConfig):
+        super().__init__()
+        self.window = config.attention_window
+        self.cells_per_patch = config.patch_size // CELL_SIZE
+        self.stem = MicronBertStem(config)
+        self.log_scale = nn.Parameter(torch.full((1,), math.nan))
+        self.register_buffer("offsets", torch.full((self.window**2, 2), math.nan), persistent=False)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.FloatTensor, torch.FloatTensor]:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, 2, num_channels, height, width)`)
+
+        Returns:
+            The weights `(batch_size, num_patches, window**2)` and the displacement `(batch_size, num_patches, 2)` in
+            pixels that they mean, (x, y) from frame 0 to frame 1.
+        """
+        target, reference = self.stem(pixel_values.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
+        weights = windowed_attention(
+            target.contiguous(), reference.contiguous(), self.window, self.cells_per_patch, self.log_scale.exp()
+        )
+        return weights, CELL_SIZE * torch.matmul(weights, self.offsets.to(weights.dtype))
+
+
+class MicronBertMovementEmbeddings(nn.Module):
+    """What each patch was found to do to tokens: linear projection, contextual token in front, positions added."""
+
+    def __init__(self, config: MicronBertConfig):
+        super().__init__()
+        self.patch_grid = config.patch_grid
+        self.project = nn.Linear(2 + config.attention_window**2, config.hidden_size)
+        self.contextual_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        num_positions = 1 + self.patch_grid[0] * self.patch_grid[1]
+        self.register_buffer(
+            "position_embeddings", torch.full((1, num_positions, config.hidden_size), math.nan), persistent=False
+        )
+
+    def forward(self, movement: torch.Tensor, weights: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """
+        Args:
+            movement (`torch.Tensor` of shape `(batch_size, num_patches, 2)`): in pixels
+            weights (`torch.Tensor` of shape `(batch_size, num_patches, window**2)`): flat ones say that a patch has
+                nothing to be found by
+        """
+        positions = interpolate_positions(self.position_embeddings, self.patch_grid, grid)
+        # uniform weights are 0, as no movement is
+        found = torch.cat([movement, weights * weights.shape[-1] - 1.0], dim=-1)
+        tokens = self.project(found.to(self.project.weight.dtype)) + positions[:, 1:]
+        contextual = (self.contextual_token + positions[:, :1]).expand(tokens.shape[0], -1, -1)
+        return torch.cat([contextual, tokens], dim=1)
+
+
 def eager_attention_forward(
     module: nn.Module,
     query: torch.Tensor,
@@ -736,7 +936,17 @@ def encode(
     Returns:
         `torch.Tensor` of shape `(images, 1 + num_patches, hidden_size)`, or `(images, 1, hidden_size)`; normed.
     """
-    hidden_states = embeddings(pixel_values)
+    return encode_tokens(layers, norm, embeddings(pixel_values), contextual_only, **kwargs)
+
+
+def encode_tokens(
+    layers: nn.ModuleList,
+    norm: nn.LayerNorm,
+    hidden_states: torch.Tensor,
+    contextual_only: bool = False,
+    **kwargs: Unpack[TransformersKwargs],
+) -> torch.Tensor:
+    """[`encode`] from tokens `(images, 1 + num_patches, hidden_size)`."""
     for layer in layers[:-1]:
         hidden_states = layer(hidden_states, **kwargs)
     hidden_states = layers[-1](hidden_states, num_queries=1 if contextual_only else None, **kwargs)
@@ -838,6 +1048,33 @@ class MicronBertDecoder(nn.Module):
         return self.predict(self.norm(hidden_states))
 
 
+class MicronBertPositionPooling(nn.Module):
+    """
+    Patches `(B, N, hidden_size)` to `(B, classifier_hidden_size)` with each in its place: a mouth corner that rises
+    and a brow that rises are not the same.
+    """
+
+    def __init__(self, config: MicronBertConfig):
+        super().__init__()
+        rows, columns = config.patch_grid
+        self.num_patches = rows * columns
+        self.reduce = nn.Linear(config.hidden_size, config.pooled_size)
+        self.input_norm = nn.LayerNorm(self.num_patches * config.pooled_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.hidden = nn.Linear(self.num_patches * config.pooled_size, config.classifier_hidden_size)
+        self.hidden_norm = nn.LayerNorm(config.classifier_hidden_size, eps=config.layer_norm_eps)
+        self.activation_fn = nn.GELU()
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if hidden_states.shape[1] != self.num_patches:
+            raise ValueError(
+                f"`pooling` positions reads {self.num_patches} patches side by side, got {hidden_states.shape[1]};"
+                " give frames of the config's `image_size`."
+            )
+        pooled = self.dropout(self.input_norm(self.reduce(hidden_states).flatten(1)))
+        return self.activation_fn(self.hidden_norm(self.hidden(pooled)))
+
+
 class MicronBertProjectionHead(nn.Module):
     """
     DINO's head: three linear layers, L2 normalisation, and a weight-normed last layer (each prototype is a direction
@@ -931,9 +1168,12 @@ class MicronBertPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, MicronBertEmbeddings):
+        elif isinstance(module, (MicronBertEmbeddings, MicronBertMovementEmbeddings)):
             init.normal_(module.contextual_token, std=self.config.initializer_range)
             init.copy_(module.position_embeddings, sincos_position_table(*module.patch_grid, self.config.hidden_size))
+        elif isinstance(module, WindowedDiagonalAttention):
+            init.constant_(module.log_scale, math.log(INITIAL_WINDOW_SCALE))
+            init.copy_(module.offsets, window_offsets(module.window))
         elif isinstance(module, MicronBertDecoder):
             table = sincos_position_table(*module.patch_grid, self.config.decoder_hidden_size)
             init.copy_(module.position_embeddings, table)
@@ -948,10 +1188,20 @@ class MicronBertModel(MicronBertPreTrainedModel):
 
     def __init__(self, config: MicronBertConfig):
         super().__init__(config)
-        self.embeddings = MicronBertEmbeddings(config)
-        self.layers = _encoder_layers(config)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.diagonal_micro_attention = DiagonalMicroAttention(config)
+        self.windowed_attention = self.movement_value = self.diagonal_micro_attention = None
+        if config.attention_mode == "windowed":
+            self.windowed_attention = WindowedDiagonalAttention(config)
+            # without a bias: where nothing moves there is nothing to say
+            self.movement_value = nn.Linear(2, config.hidden_size, bias=False)
+        else:
+            self.diagonal_micro_attention = DiagonalMicroAttention(config)
+        # in windowed mode the encoder has one task, the patch of interest
+        self.embeddings = self.layers = self.norm = None
+        if self.windowed_attention is None or config.use_patch_of_interest:
+            is_windowed = self.windowed_attention is not None
+            self.embeddings = MicronBertMovementEmbeddings(config) if is_windowed else MicronBertEmbeddings(config)
+            self.layers = _encoder_layers(config)
+            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
     @merge_with_config_defaults
@@ -965,6 +1215,8 @@ class MicronBertModel(MicronBertPreTrainedModel):
                 Frame 0 is the target (onset, or swapped frame), frame 1 the reference (apex).
         """
         check_frames(pixel_values, self.config, ("batch", 2))
+        if self.windowed_attention is not None:
+            return self._encode_movement(pixel_values, **kwargs)
 
         hidden_states = encode(self.embeddings, self.layers, self.norm, pixel_values.flatten(0, 1), **kwargs)
         frame_hidden_states = hidden_states.unflatten(0, (-1, 2))
@@ -981,11 +1233,36 @@ class MicronBertModel(MicronBertPreTrainedModel):
             cross_attentions=cross_attentions,
         )
 
+    def _encode_movement(
+        self, pixel_values: torch.FloatTensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> MicronBertModelOutput:
+        """Windowed mode: P = S x V, with the movement as the value; the encoder says where it is of interest."""
+        patch_size = self.config.patch_size
+        grid = pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size
+        weights, displacement = self.windowed_attention(pixel_values)
+        movement = relative_displacement(displacement)
+        last_hidden_state = self.movement_value(movement.to(self.movement_value.weight.dtype))
+        patch_of_interest = torch.ones_like(displacement[..., 0])
+        if self.config.use_patch_of_interest:
+            hidden_states = encode_tokens(self.layers, self.norm, self.embeddings(movement, weights, grid), **kwargs)
+            patch_of_interest = patch_of_interest_score(hidden_states, self.config.patch_of_interest_score)
+            # as in DiagonalMicroAttention: a distribution over the patches is brought to mean 1
+            rescale = grid[0] * grid[1] if self.config.patch_of_interest_score == "softmax" else 1
+            gate = rescale * patch_of_interest[..., None]
+            last_hidden_state = gate.to(last_hidden_state.dtype) * last_hidden_state
+        return MicronBertModelOutput(
+            last_hidden_state=last_hidden_state,
+            diagonal_attention=weights[:, None, :, weights.shape[-1] // 2],
+            displacement=displacement,
+            patch_of_interest=patch_of_interest,
+        )
+
 
 class MicronBertForPreTraining(MicronBertPreTrainedModel):
     """
     Self-supervised pretraining: swap patches between the two frames, restore frame 0 from the swapped frame and frame
-    1, and let the contextual token of frame 1 agree with that of its crop.
+    1, and let the contextual token of frame 1 agree with that of its crop. In windowed mode: find the displacement
+    between a frame and its displaced copy, and say by the patch of interest where what was found is to be trusted.
 
     The self-distillation teacher and its centre are moved by the training loop, after the optimiser's step, with
     [`~MicronBertForPreTraining.update_teacher`] and [`~MicronBertForPreTraining.update_center`]; `forward` changes no
@@ -995,9 +1272,12 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
     def __init__(self, config: MicronBertConfig):
         super().__init__(config)
         self.micron_bert = MicronBertModel(config)
-        self.decoder = MicronBertDecoder(config)
-        self.projection_head = self.teacher = None
-        if config.contextual_agreement == "self_distillation":
+        self.decoder = self.displacement_head = self.projection_head = self.teacher = None
+        if config.pretext_task == "displacement":
+            self.displacement_head = nn.Linear(config.hidden_size, 2, bias=False)
+        else:
+            self.decoder = MicronBertDecoder(config)
+        if config.contextual_agreement == "self_distillation" and self.decoder is not None:
             self.projection_head = MicronBertProjectionHead(config)
             self.teacher = MicronBertTeacher(config)
             self.register_buffer("center", torch.full((1, config.projection_output_size), math.nan))
@@ -1019,6 +1299,7 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
         pixel_values: torch.FloatTensor,
         bool_swapped_pos: torch.BoolTensor | None = None,
         crop_pixel_values: torch.FloatTensor | Sequence[torch.FloatTensor] | None = None,
+        displacement: torch.FloatTensor | None = None,
         teacher_temperature: float | None = None,
         return_loss: bool = True,
         **kwargs: Unpack[TransformersKwargs],
@@ -1035,18 +1316,26 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
                 Random crops of frame 1, any size the patch divides. `"mse"`: one or more. `"self_distillation"`: at
                 least two, the first two are the global views. When `None` the agreement term is left
                 out; with `"none"` they are not looked at.
+            displacement (`torch.FloatTensor` of shape `(batch_size, 2, height, width)`, *optional*):
+                Windowed mode, and needed there: how far every pixel of frame 0 has moved in frame 1, (x, y) in pixels.
             teacher_temperature (`float`, *optional*):
                 Of the self-distillation teacher; see [`teacher_temperature_at_epoch`]. Defaults to the config's.
             return_loss (`bool`, defaults to `True`): Always computed; there so that Trainer finds an evaluation loss.
         """
         check_frames(pixel_values, self.config, ("batch", 2))
+        if self.config.pretext_task == "displacement":
+            return self._find_displacement(pixel_values, displacement, **kwargs)
         patch_size = self.config.patch_size
         grid = pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size
         target, reference = pixel_values.unbind(1)
+        if self.config.pretext_task == "masking":
+            # normalised frames have mean 0: a blanked patch is grey, and there is no second frame to restore it from
+            reference = torch.zeros_like(target)
         bool_swapped_pos = self._swapped_positions(bool_swapped_pos, target, grid)
         swapped = swap_patches(target, reference, bool_swapped_pos, patch_size)
 
-        outputs = self.micron_bert(torch.stack([swapped, reference], dim=1), **{**kwargs, "return_dict": True})
+        compared = swapped if self.config.pretext_task == "masking" else reference
+        outputs = self.micron_bert(torch.stack([swapped, compared], dim=1), **{**kwargs, "return_dict": True})
         logits = self.decoder(outputs.last_hidden_state, grid)
 
         restored = reconstruction_target(target, patch_size, self.config.norm_pix_loss)
@@ -1063,6 +1352,24 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
             **agreement,
             **outputs,
         )
+
+    def _find_displacement(
+        self,
+        pixel_values: torch.FloatTensor,
+        displacement: torch.FloatTensor | None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MicronBertForPreTrainingOutput:
+        expected = (pixel_values.shape[0], 2, *pixel_values.shape[-2:])
+        if displacement is None or tuple(displacement.shape) != expected:
+            given = None if displacement is None else tuple(displacement.shape)
+            raise ValueError(f"Windowed mode learns from a `displacement` of shape {expected}, got {given}.")
+        outputs = self.micron_bert(pixel_values, **{**kwargs, "return_dict": True})
+        # what is found, and what the patch of interest leaves of it once the head's movement is taken away
+        true = patch_displacement(displacement, outputs.displacement.shape[1])
+        found = end_point_error(outputs.displacement, true)
+        trusted = self.displacement_head(outputs.last_hidden_state)
+        loss = found + end_point_error(trusted, relative_displacement(true))
+        return MicronBertForPreTrainingOutput(loss=loss, displacement_loss=found, **outputs)
 
     def _swapped_positions(
         self, bool_swapped_pos: torch.BoolTensor | None, target: torch.Tensor, grid: tuple[int, int]
@@ -1173,11 +1480,15 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
     def __init__(self, config: MicronBertConfig):
         super().__init__(config)
         self.micron_bert = MicronBertModel(config)
-        self.change_norm = None
+        self.change_norm = self.position_pooling = None
+        pooled_size = config.hidden_size
         if config.pooling == "change":
             self.change_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        elif config.pooling == "positions":
+            self.position_pooling = MicronBertPositionPooling(config)
+            pooled_size = config.classifier_hidden_size
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(pooled_size, config.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -1201,12 +1512,15 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
             loss=loss,
             logits=logits,
             diagonal_attention=outputs.diagonal_attention,
+            displacement=outputs.displacement,
             patch_of_interest=outputs.patch_of_interest,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
 
     def _pool(self, outputs: MicronBertModelOutput) -> torch.Tensor:
+        if self.config.pooling == "positions":
+            return self.position_pooling(outputs.last_hidden_state)
         if self.config.pooling == "mean":
             return outputs.last_hidden_state.mean(dim=1)
         if self.config.pooling == "change":

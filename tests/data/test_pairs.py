@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from micron_bert_hf import MicronBertImageProcessor
 from micron_bert_hf.data import (
@@ -11,6 +12,7 @@ from micron_bert_hf.data import (
     PairAugmentation,
     per_sample_generator,
 )
+from micron_bert_hf.data.pairs import crop_to_face, process_rows
 
 
 def rows(count=5):
@@ -54,6 +56,84 @@ def test_bad_rows_are_named():
         FramePairs(rows() + rows(1), PROCESSOR)
     with pytest.raises(ValueError, match="got none"):
         FramePairs([], PROCESSOR)
+
+
+def test_both_frames_are_cut_to_the_face_before_they_are_processed():
+    row = {**rows(1)[0], "face_box": (3, 5, 13, 19)}
+    for frame, name in zip(crop_to_face(row), ("onset", "apex")):
+        np.testing.assert_array_equal(np.asarray(frame), row[name][5:19, 3:13])
+    images = {**row, "onset": Image.fromarray(row["onset"]), "apex": Image.fromarray(row["apex"])}
+    cut = {**row, "onset": row["onset"][5:19, 3:13], "apex": row["apex"][5:19, 3:13], "face_box": None}
+    expected = FramePairs([cut], PROCESSOR).pixel_values
+    assert torch.equal(FramePairs([row], PROCESSOR).pixel_values, expected)
+    assert torch.equal(FramePairs([images], PROCESSOR).pixel_values, expected)
+    assert not torch.equal(FramePairs([{**row, "face_box": None}], PROCESSOR).pixel_values, expected)
+    assert crop_to_face(cut)[1] is cut["apex"]
+
+
+@pytest.mark.parametrize("box", [(3, 5, 3, 19), (-1, 0, 5, 5), (0, 0, 17, 20), (0, 0, 16, 21), (4, 4, 2, 8)])
+def test_a_box_that_leaves_the_frame_is_named(box):
+    with pytest.raises(ValueError, match=r"within 16 x 20 pixels, got .* for 'clip0'"):
+        FramePairs([{**rows(1)[0], "face_box": box}], PROCESSOR)
+
+
+def test_rows_are_asked_for_batch_by_batch():
+    sizes = []
+
+    def processor(batch, **options):
+        sizes.append((len(batch), given))
+        return PROCESSOR(batch, **options)
+
+    given = 0
+
+    def generate():
+        nonlocal given
+        for row in rows():
+            given += 1
+            yield row
+
+    pixel_values = process_rows(generate(), processor, batch_size=2)
+    assert sizes == [(2, 2), (2, 4), (1, 5)]
+    assert torch.equal(pixel_values, FramePairs(rows(), PROCESSOR).pixel_values)
+    with pytest.raises(ValueError, match="got none"):
+        process_rows([], PROCESSOR)
+
+
+def test_processed_frames_make_the_same_set_and_a_subset_is_what_it_says():
+    pairs = FramePairs(rows(), PROCESSOR, LABEL2ID)
+    again = FramePairs.from_pixel_values(
+        pairs.pixel_values.numpy(), pairs.labels.numpy(), pairs.sample_ids, pairs.subject_ids
+    )
+    for index in range(5):
+        assert all(
+            torch.equal(torch.as_tensor(again[index][name]), torch.as_tensor(pairs[index][name]))
+            for name in again[index]
+        )
+    part = again.subset([3, 1])
+    assert part.sample_ids == ("clip3", "clip1") and part.subject_ids == ("s1", "s0")
+    assert torch.equal(part.pixel_values, pairs.pixel_values[[3, 1]]) and part.labels.tolist() == [0, 0]
+    assert part[0]["index"] == 0
+    unlabelled = FramePairs.from_pixel_values(pairs.pixel_values, None, pairs.sample_ids, pairs.subject_ids)
+    assert unlabelled.subset([0]).labels is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pixel_values": torch.zeros(2, 3, 4, 4)}, r"got \(2, 3, 4, 4\)"),
+        ({"pixel_values": torch.zeros(0, 2, 3, 4, 4)}, r"got \(0, 2"),
+        ({"pixel_values": torch.zeros(2, 2, 3, 4, 4, dtype=torch.uint8)}, "got torch.uint8"),
+        ({"labels": [0.0, 1.0]}, "class numbers"),
+        ({"labels": [0, -1]}, "class numbers"),
+        ({"labels": [0]}, "'labels': 1"),
+        ({"subject_ids": ("s",)}, "'subject_ids': 1"),
+        ({"sample_ids": ("a", "a")}, "got \\['a'\\] more than once"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(change, message):
+    columns = {"pixel_values": torch.zeros(2, 2, 3, 4, 4), "labels": [0, 1], "sample_ids": ("a", "b")}
+    with pytest.raises(ValueError, match=message):
+        FramePairs.from_pixel_values(**{**columns, "subject_ids": ("s", "t"), **change})
 
 
 def test_draws_depend_on_seed_epoch_and_sample_alone():

@@ -1,17 +1,15 @@
-"""Baselines: folds by subject, closed forms, intervals, and that each sees what it should and nothing else."""
+"""Baselines: folds by subject, closed forms, and that each sees the face and nothing else."""
 
 import numpy as np
 import pytest
 
-from micron_bert_hf.evaluation.metrics import uar, uf1
 from micron_bert_hf.synthetic import LANDMARK_NAMES
 from micron_bert_hf.synthetic.baselines import (
     BASELINES,
     MAX_FOLDS,
-    baseline_features,
-    bootstrap_intervals,
+    TooFewToCompare,
+    evaluation_row,
     measure_baselines,
-    predict_majority,
     subject_folds,
 )
 
@@ -88,10 +86,15 @@ def test_majority_equals_its_closed_form(results):
 
 
 def test_majority_follows_the_training_labels_of_each_fold():
-    labels, subjects = np.array([0, 0, 0, 1, 1, 1, 1]), np.array(list("aaabbcc"))
-    predicted = predict_majority(labels, subject_folds(subjects), 2)
-    # without a: 1 is frequent; without b: 0 (3 to 2); without c: 0 (3 to 2)
-    assert predicted.tolist() == [1, 1, 1, 0, 0, 0, 0]
+    """Without s0: down is frequent; without s1 or s2: right, 3 to 2. And rows without motion have no true flow."""
+    generator = np.random.default_rng(1)
+    kinds = [("s0", "right")] * 3 + [("s1", "down")] * 2 + [("s2", "down")] * 2
+    samples = [make_sample(subject, number, label, generator) for number, (subject, label) in enumerate(kinds)]
+    for sample in samples:
+        del sample["motion"]
+    scores = measure_baselines(samples, ("right", "down"))["baselines"]
+    assert scores["majority"]["confusion_matrix"] == [[0, 3], [4, 0]]
+    assert set(scores) == set(BASELINES) - {"true_flow"}
 
 
 @pytest.mark.parametrize("num_subjects", [2, 7, MAX_FOLDS + 11])
@@ -104,54 +107,19 @@ def test_folds_share_no_subject_and_test_every_sample_once(num_subjects):
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(subjects)))
 
 
-def test_flow_features_ignore_a_movement_of_the_whole_face(samples):
-    sample = samples[1]
-    moved = {**sample, "motion": sample["motion"] + np.float32([0.75, -1.5])}
-    np.testing.assert_allclose(
-        baseline_features(moved)["true_flow"], baseline_features(sample)["true_flow"], atol=1e-5
-    )
-    # and the crop follows the face: what moves outside of it does not count
-    outside = sample["motion"].copy()
-    outside[:5] = 9
-    np.testing.assert_array_equal(
-        baseline_features({**sample, "motion": outside})["true_flow"], baseline_features(sample)["true_flow"]
-    )
-
-
-def test_features_see_what_their_names_say(samples):
-    sample = samples[1]
-    features = baseline_features(sample)
-    assert {name: len(values) for name, values in features.items()} == {
-        "onset_appearance": 100,
-        "frame_difference": 100,
-        "dis_flow": 200,
-        "true_flow": 200,
-    }
-    changed = baseline_features({**sample, "apex": sample["onset"]})
-    np.testing.assert_array_equal(changed["onset_appearance"], features["onset_appearance"])
-    np.testing.assert_array_equal(changed["true_flow"], features["true_flow"])
-    assert not changed["frame_difference"].any() and features["frame_difference"].any()
-    assert np.abs(changed["dis_flow"]).max() < 1e-3 < np.abs(features["dis_flow"]).max()
-
-
-def test_bootstrap_is_fixed_by_its_seed_and_resamples_subjects():
-    generator = np.random.default_rng(3)
-    confusions = generator.integers(0, 4, (12, 3, 3))
-    first = bootstrap_intervals(confusions, num_samples=200, seed=1)
-    assert first == bootstrap_intervals(confusions, num_samples=200, seed=1)
-    assert first != bootstrap_intervals(confusions, num_samples=200, seed=2)
-    for name, metric in (("uf1", uf1), ("uar", uar)):
-        low, high = first[f"{name}_interval"]
-        assert 0 <= low < metric(confusions.sum(0)) < high <= 1
-    # subjects who are all alike leave nothing to resample
-    alike = np.repeat(confusions[:1], 12, axis=0)
-    assert bootstrap_intervals(alike, num_samples=20)["uf1_interval"] == pytest.approx([uf1(confusions[0])] * 2)
+def test_methods_see_the_frames_and_the_face_alone(samples):
+    row = evaluation_row(samples[1])
+    assert set(row) == {"onset", "apex", "motion", "face_box"}
+    assert row["face_box"] == (7, 7, 57, 59)
+    outside = {**samples[1], "landmarks_onset": samples[1]["landmarks_onset"] + 100}
+    with pytest.raises(ValueError, match="no box"):
+        evaluation_row(outside)
 
 
 def test_one_subject_or_one_class_is_refused(samples):
-    with pytest.raises(ValueError, match="1 subject"):
+    with pytest.raises(TooFewToCompare, match="1 subject"):
         measure_baselines(samples[:3], LABELS)
-    with pytest.raises(ValueError, match="1 class"):
+    with pytest.raises(TooFewToCompare, match="1 class"):
         measure_baselines(samples[::3], LABELS)
     with pytest.raises(ValueError, match="'down'"):
         measure_baselines(samples, LABELS[:2])

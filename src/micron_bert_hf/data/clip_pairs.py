@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from ..image_processing_micron_bert import MicronBertImageProcessor, from_pil, open_encoded, resize_frame
 from .augmentation import NUM_CROP_DRAWS, NUM_PAIR_DRAWS, PairAugmentation, augment_pairs, random_crops
 from .clip_set import ClipIndex, ClipShard, StoredClip
+from .displacement import NUM_DISPLACEMENT_DRAWS, displaced_pairs
 from .pair_order import SHARDS_PER_WINDOW, PairKey, PairOrder
 from .pairs import per_sample_generator
 
@@ -211,6 +212,7 @@ class PairCollator:
         draw_swapped_positions: from a generator to `bool_swapped_pos (1, num_patches)`; handed in, since the swap is
             the model's and `data` does not know the model. Must be picklable where workers are spawned.
         num_crops (`int`): views of frame 1 for the agreement loss; 0 for none.
+        displaced_size (`(height, width)`, *optional*): draws for [`DisplacedViews`] of this size instead.
     """
 
     def __init__(
@@ -219,28 +221,45 @@ class PairCollator:
         pairs_per_clip: int,
         draw_swapped_positions: Callable[[torch.Generator], torch.BoolTensor],
         num_crops: int,
+        displaced_size: tuple[int, int] | None = None,
     ):
         self.seed = seed
         self.pairs_per_clip = pairs_per_clip
         self.draw_swapped_positions = draw_swapped_positions
         self.num_crops = num_crops
+        self.displaced_size = displaced_size
 
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
         """
         Returns:
             `frames (B, 2, H, W, C)` uint8, `pair_draws (B, 9)`, `crop_draws (B, num_crops, 4)` uniform in [0, 1), and
-            `bool_swapped_pos (B, num_patches)`.
+            `bool_swapped_pos (B, num_patches)`. With a displaced size `frames`, `pair_draws`, `place_draws (B, 2)`
+            and `displacement_draws (B, K)`, uniform in [0, 1), and `noise (B, 2, C, h, w)`, standard normal.
         """
         pair_draws, swapped, crop_draws = [], [], []
+        place_draws, displacement_draws, noise = [], [], []
         for item in items:
             epoch, clip, pair = item["key"]
             generator = per_sample_generator(self.seed, epoch, clip * self.pairs_per_clip + pair)
             pair_draws.append(torch.rand(NUM_PAIR_DRAWS, generator=generator))
+            if self.displaced_size is not None:
+                place_draws.append(torch.rand(2, generator=generator))
+                displacement_draws.append(torch.rand(NUM_DISPLACEMENT_DRAWS, generator=generator))
+                num_channels = item["frames"].shape[-1]
+                noise.append(torch.randn(2, num_channels, *self.displaced_size, generator=generator))
+                continue
             swapped.append(self.draw_swapped_positions(generator))
             crop_draws.append(torch.rand(self.num_crops, NUM_CROP_DRAWS, generator=generator))
+        batch = {"frames": torch.stack([item["frames"] for item in items]), "pair_draws": torch.stack(pair_draws)}
+        if self.displaced_size is not None:
+            return {
+                **batch,
+                "place_draws": torch.stack(place_draws),
+                "displacement_draws": torch.stack(displacement_draws),
+                "noise": torch.stack(noise),
+            }
         return {
-            "frames": torch.stack([item["frames"] for item in items]),
-            "pair_draws": torch.stack(pair_draws),
+            **batch,
             "crop_draws": torch.stack(crop_draws),
             "bool_swapped_pos": torch.cat(swapped),
         }
@@ -278,6 +297,44 @@ class PairViews:
                 pixel_values[:, 1], batch["crop_draws"], self.crop_size, self.crop_area_range
             )
         return views
+
+
+@dataclass(frozen=True)
+class DisplacedViews:
+    """
+    From a collated batch to pairs with a known displacement: a part of the frames is cut out, the two frames of a pair
+    are averaged, which halves the variance of the camera noise that would otherwise move along and give the
+    displacement away, and the mean is displaced. Take pairs of neighbouring frames.
+
+    Args:
+        image_processor: whose normalisation is used.
+        augmentation ([`PairAugmentation`], *optional*)
+        size (`(height, width)`): pixels of what is cut out.
+    """
+
+    image_processor: MicronBertImageProcessor
+    augmentation: PairAugmentation | None
+    size: tuple[int, int]
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """
+        Returns:
+            `pixel_values (B, 2, C, height, width)` and `displacement (B, 2, height, width)`, (x, y) in pixels.
+        """
+        pixel_values = normalize_frames(batch["frames"], self.image_processor)
+        if self.augmentation is not None:
+            pixel_values = augment_pairs(pixel_values, batch["pair_draws"], self.augmentation)
+        frames = pixel_values.mean(dim=1)
+        room = torch.tensor([frames.shape[2] - self.size[0], frames.shape[3] - self.size[1]])
+        places = (batch["place_draws"].cpu() * (room + 1)).long().tolist()
+        frames = torch.stack(
+            [
+                frame[:, top : top + self.size[0], left : left + self.size[1]]
+                for frame, (top, left) in zip(frames, places)
+            ]
+        )
+        pairs, displacement = displaced_pairs(frames, batch["displacement_draws"], batch["noise"])
+        return {"pixel_values": pairs, "displacement": displacement}
 
 
 def normalize_frames(frames: torch.Tensor, image_processor: MicronBertImageProcessor) -> torch.FloatTensor:

@@ -47,19 +47,23 @@ def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return numerator / np.maximum(denominator, 1)
 
 
+def _right(confusion: np.ndarray) -> np.ndarray:
+    return np.diagonal(confusion, axis1=-2, axis2=-1)
+
+
 def f1_per_class(confusion: np.ndarray) -> np.ndarray:
-    """`2 TP / (2 TP + FP + FN)` of every class, `(num_labels,)` in [0, 1]."""
-    return _quotient(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+    """`2 TP / (2 TP + FP + FN)` of every class in [0, 1]: `(..., num_labels, num_labels)` to `(..., num_labels)`."""
+    return _quotient(2 * _right(confusion), confusion.sum(axis=-2) + confusion.sum(axis=-1))
 
 
 def recall_per_class(confusion: np.ndarray) -> np.ndarray:
-    """`TP / n` of every class, `(num_labels,)` in [0, 1]."""
-    return _quotient(np.diag(confusion), confusion.sum(axis=1))
+    """`TP / n` of every class in [0, 1]: `(..., num_labels, num_labels)` to `(..., num_labels)`."""
+    return _quotient(_right(confusion), confusion.sum(axis=-1))
 
 
 def precision_per_class(confusion: np.ndarray) -> np.ndarray:
-    """`TP / (TP + FP)` of every class, `(num_labels,)` in [0, 1]."""
-    return _quotient(np.diag(confusion), confusion.sum(axis=0))
+    """`TP / (TP + FP)` of every class in [0, 1]: `(..., num_labels, num_labels)` to `(..., num_labels)`."""
+    return _quotient(_right(confusion), confusion.sum(axis=-2))
 
 
 def uf1(confusion: np.ndarray) -> float:
@@ -110,6 +114,58 @@ def score(labels: Sequence[int], predictions: Sequence[int], label_names: Sequen
             for name, f1, recall, precision, true, predicted in columns
         },
     }
+
+
+def label_set(num_labels: int | None = None, label_names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """
+    The fixed label set of a caller who may give its size or its names.
+
+    Returns:
+        The names; "0", "1", ... where only their number is given.
+
+    Raises:
+        ValueError: neither is given, both are and differ, the set is empty, or a name occurs twice.
+    """
+    if label_names is None:
+        if num_labels is None:
+            raise ValueError(
+                "Expected `num_labels` or `label_names`: UF1 and UAR are means over a FIXED label set. Taken from the"
+                " samples at hand, it would lack the classes that do not occur there, which raises the score."
+            )
+        label_names = [str(number) for number in range(num_labels)]
+    if isinstance(label_names, str) or len(label_names) == 0 or len(set(label_names)) != len(label_names):
+        raise ValueError(f"Expected one or more classes with different names, got {label_names!r}.")
+    if num_labels not in (None, len(label_names)):
+        raise ValueError(f"`num_labels` is {num_labels}, but `label_names` has {len(label_names)}: {label_names!r}.")
+    return tuple(label_names)
+
+
+def score_columns(
+    predictions: Sequence[float],
+    references: Sequence[float],
+    num_labels: int | None = None,
+    label_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """
+    [`score`] of columns whose numbers lost their type on the way, as in `evaluate` modules.
+
+    Args:
+        predictions, references: class numbers, integers or floats of a whole value.
+        num_labels, label_names: see [`label_set`].
+
+    Raises:
+        ValueError: what is not a whole number (a probability, say, where a class was meant), and whatever
+            [`label_set`] and [`confusion_matrix`] refuse.
+    """
+    names = label_set(num_labels, label_names)
+    columns = {}
+    for name, column in (("references", references), ("predictions", predictions)):
+        given = np.asarray(column, dtype=float)
+        is_whole = given == np.rint(given)
+        if not is_whole.all():
+            raise ValueError(f"`{name}` must be class numbers, got {given[~is_whole][0]}.")
+        columns[name] = given.astype(np.int64)
+    return score(columns["references"], columns["predictions"], names)
 
 
 def majority_baseline(

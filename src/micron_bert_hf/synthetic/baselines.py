@@ -7,65 +7,27 @@ independent (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapt
 Of long clips every micro-expression is a sample, from its true onset to its annotated apex; they store no motion, so
 that `true_flow` is left out.
 
-All but `majority` look at a crop round the eyes and the mouth that the TRUE landmarks of the onset frame give:
-
-| name | features | classifier |
-|---|---|---|
-| `majority` | none | the most frequent training label, the first of several |
-| `onset_appearance` | grey onset frame | SVM |
-| `frame_difference` | absolute grey difference of onset and apex, mean grey aligned | logistic regression |
-| `dis_flow` | DIS optical flow (Kroeger et al., ECCV 2016), onset to apex | SVM |
-| `true_flow` | the exact motion | SVM |
-
-Features are means over a 10 x 10 grid; flow is taken relative to its median in the crop, which removes most of the
-head's movement. `onset_appearance` above chance would mean that the label leaks through the still face.
+The methods are those of `micron_bert_hf.evaluation.reference_methods` of the same names. They look at a box round the
+face that the TRUE landmarks of the onset frame give.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
-from ..evaluation.metrics import confusion_matrix, score, uar, uf1
-from .face_model import LANDMARK_NAMES
+from ..data.face_box import EYE_CORNERS, MOUTH_CORNERS, face_box
+from ..evaluation.methods import Method, TrainingPairs
+from ..evaluation.metrics import score
+from ..evaluation.reference_methods import REFERENCE_METHODS
+from ..evaluation.subject_metrics import bootstrap_intervals, subject_confusions
 
 
 MAX_FOLDS = 60
 NUM_BOOTSTRAP_SAMPLES = 1000
 BOOTSTRAP_SEED = 0
-# Grid and crop (in distances between the eyes' centre and the mouth's: to either side, up, down), and the SVM's C:
-# ours, from the sketch that came before this package.
-_GRID = 10
-_CROP_SIDE, _CROP_UP, _CROP_DOWN = 1.25, 0.85, 1.75
-_SVM_C = 3.0
-# Regularised more than by default: 100 features of 480 samples. Ours, not tuned.
-_LINEAR_C = 0.1
-_EYES = [LANDMARK_NAMES.index(f"eye_{corner}_{side}") for corner in ("inner", "outer") for side in ("left", "right")]
-_MOUTH = [LANDMARK_NAMES.index(f"mouth_corner_{side}") for side in ("left", "right")]
-
-
-def _svm() -> BaseEstimator:
-    return make_pipeline(StandardScaler(), SVC(C=_SVM_C, class_weight="balanced"))
-
-
-def _linear() -> BaseEstimator:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=_LINEAR_C, class_weight="balanced", max_iter=1000))
-
-
-_CLASSIFIERS: Mapping[str, Callable[[], BaseEstimator]] = {
-    "onset_appearance": _svm,
-    "frame_difference": _linear,
-    "dis_flow": _svm,
-    "true_flow": _svm,
-}
 # Names and descriptions for tables.
 BASELINES: Mapping[str, str] = {
     "majority": "most frequent training label",
@@ -96,30 +58,35 @@ def measure_baselines(samples: Iterable[Mapping[str, Any]], label_names: Sequenc
 
     Raises:
         TooFewToCompare: for fewer than two subjects or classes.
-        ValueError: for a repeated `sample_id` or an unknown label.
+        ValueError: for a repeated `sample_id`, an unknown label or a face outside its frame.
     """
+    methods = {name: REFERENCE_METHODS[name]() for name in BASELINES}
     sample_ids, subjects, labels = [], [], []
-    features: dict[str, list[np.ndarray]] = {name: [] for name in _CLASSIFIERS}
+    inputs: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     for sample in samples:
         sample_ids.append(sample["sample_id"])
         subjects.append(sample["subject_id"])
         if sample["label"] not in label_names:
             raise ValueError(f"{sample['sample_id']} has the label {sample['label']!r}; expected one of {label_names}")
         labels.append(list(label_names).index(sample["label"]))
-        for name, values in baseline_features(sample).items():
-            features[name].append(values)
+        row = evaluation_row(sample)
+        for name, method in methods.items():
+            if "motion" in row or not method.needs_motion:
+                inputs[name].append(method.prepare(row))
     if len(set(sample_ids)) != len(sample_ids):
         raise ValueError(f"{len(sample_ids)} samples have {len(set(sample_ids))} different names; expected no repeats")
     if len(set(subjects)) < 2 or len(set(labels)) < 2:
         raise TooFewToCompare(
             f"there are {len(set(subjects))} subject(s) and {len(set(labels))} class(es); expected two of each or more"
         )
-    truth, groups = np.array(labels), np.array(subjects)
-    folds = subject_folds(groups)
-    predictions = {"majority": predict_majority(truth, folds, len(label_names))}
-    for name, make in _CLASSIFIERS.items():
-        if features[name]:
-            predictions[name] = _predict(np.array(features[name]), truth, folds, make)
+    pairs = {
+        name: TrainingPairs(
+            np.array(prepared), np.array(labels), tuple(sample_ids), tuple(subjects), tuple(label_names)
+        )
+        for name, prepared in inputs.items()
+        if prepared
+    }
+    folds = subject_folds(np.array(subjects))
     return {
         "protocol": f"subject-disjoint, {len(folds)} folds over {len(set(subjects))} subjects, pooled predictions;"
         f" 95 % bootstrap interval over subjects, {NUM_BOOTSTRAP_SAMPLES} resamples, seed {BOOTSTRAP_SEED}",
@@ -133,29 +100,20 @@ def measure_baselines(samples: Iterable[Mapping[str, Any]], label_names: Sequenc
         "baselines": {
             name: {
                 "description": description,
-                **_score_with_intervals(truth, predictions[name], groups, label_names),
+                **_score_with_intervals(pairs[name], _predict(methods[name], pairs[name], folds)),
             }
             for name, description in BASELINES.items()
-            if name in predictions
+            if name in pairs
         },
     }
 
 
-def baseline_features(sample: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """One float32 vector for each trained baseline: 100 numbers, 200 for flow. Without `motion`, no `true_flow`."""
-    onset, apex = (cv2.cvtColor(np.ascontiguousarray(sample[name]), cv2.COLOR_RGB2GRAY) for name in ("onset", "apex"))
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(onset, apex, None)
-    rows, columns = _face_crop(sample["landmarks_onset"], len(onset))
-    before, after = (image[rows, columns].astype(np.float32) for image in (onset, apex))
-    difference = np.abs((after - after.mean()) - (before - before.mean()))
-    features = {
-        "onset_appearance": _on_grid(before),
-        "frame_difference": _on_grid(difference),
-        "dis_flow": _relative_flow(flow[rows, columns]),
-    }
-    if "motion" in sample:
-        features["true_flow"] = _relative_flow(sample["motion"][rows, columns].astype(np.float32))
-    return features
+def evaluation_row(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample as methods of an evaluation see it: `onset`, `apex`, `face_box` and, if it has one, `motion`."""
+    landmarks, (height, width) = sample["landmarks_onset"], sample["onset"].shape[:2]
+    eyes, mouth = (landmarks[list(corners)].mean(0) for corners in (EYE_CORNERS, MOUTH_CORNERS))
+    row = {name: sample[name] for name in ("onset", "apex", "motion") if name in sample}
+    return {**row, "face_box": face_box(eyes, mouth, height, width)}
 
 
 def subject_folds(subjects: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -167,76 +125,27 @@ def subject_folds(subjects: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(GroupKFold(num_folds).split(subjects, groups=subjects))
 
 
-def predict_majority(
-    labels: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], num_labels: int
-) -> np.ndarray:
-    """`(num_samples,)` class numbers: the most frequent training label of each sample's fold."""
-    predictions = np.empty_like(labels)
+def _predict(method: Method, pairs: TrainingPairs, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """`(num_samples,)` class numbers, each by a predictor that has not seen the sample's subject."""
+    predictions = np.empty_like(pairs.labels)
     for train, test in folds:
-        predictions[test] = np.bincount(labels[train], minlength=num_labels).argmax()
+        predictor = method.fit(_subset(pairs, train), seed=0)
+        predictions[test] = predictor(pairs.inputs[test]).argmax(axis=1)
     return predictions
 
 
-def bootstrap_intervals(
-    confusions: np.ndarray, num_samples: int = NUM_BOOTSTRAP_SAMPLES, seed: int = BOOTSTRAP_SEED
-) -> dict[str, list[float]]:
-    """95 % percentile intervals of UF1 and UAR over resampled subjects.
-
-    Args:
-        confusions: `(num_subjects, num_labels, num_labels)` confusion matrix of each subject.
-        num_samples: resamples.
-        seed: of the resampling.
-
-    Returns:
-        `{"uf1_interval": [low, high], "uar_interval": [low, high]}`.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(confusions), size=(num_samples, len(confusions)))
-    pooled = [confusions[subjects].sum(0) for subjects in drawn]
-    return {
-        f"{name}_interval": np.percentile([metric(confusion) for confusion in pooled], [2.5, 97.5]).tolist()
-        for name, metric in (("uf1", uf1), ("uar", uar))
-    }
-
-
-def _score_with_intervals(
-    labels: np.ndarray, predictions: np.ndarray, subjects: np.ndarray, label_names: Sequence[str]
-) -> dict[str, Any]:
-    scores = score(labels, predictions, label_names)
-    confusions = np.array(
-        [
-            confusion_matrix(labels[subjects == subject], predictions[subjects == subject], len(label_names))
-            for subject in np.unique(subjects)
-        ]
+def _subset(pairs: TrainingPairs, positions: np.ndarray) -> TrainingPairs:
+    return TrainingPairs(
+        pairs.inputs[positions],
+        pairs.labels[positions],
+        tuple(pairs.sample_ids[position] for position in positions),
+        tuple(pairs.subject_ids[position] for position in positions),
+        pairs.label_names,
     )
+
+
+def _score_with_intervals(pairs: TrainingPairs, predictions: np.ndarray) -> dict[str, Any]:
+    scores = score(pairs.labels, predictions, pairs.label_names)
+    _, confusions = subject_confusions(pairs.subject_ids, pairs.labels, predictions, len(pairs.label_names))
     kept = {name: scores[name] for name in ("uf1", "uar", "accuracy", "confusion_matrix")}
-    return {**kept, **bootstrap_intervals(confusions)}
-
-
-def _predict(
-    features: np.ndarray,
-    labels: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    make: Callable[[], BaseEstimator],
-) -> np.ndarray:
-    predictions = np.empty_like(labels)
-    for train, test in folds:
-        predictions[test] = make().fit(features[train], labels[train]).predict(features[test])
-    return predictions
-
-
-def _face_crop(landmarks: np.ndarray, size: int) -> tuple[slice, slice]:
-    eyes, mouth = landmarks[_EYES].mean(0), landmarks[_MOUTH].mean(0)
-    length = float(np.linalg.norm(mouth - eyes))
-    left, right = eyes[0] - _CROP_SIDE * length, eyes[0] + _CROP_SIDE * length
-    top, bottom = eyes[1] - _CROP_UP * length, eyes[1] + _CROP_DOWN * length
-    rows, columns = ((max(int(low), 0), min(int(high), size)) for low, high in ((top, bottom), (left, right)))
-    return slice(*rows), slice(*columns)
-
-
-def _on_grid(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
-
-
-def _relative_flow(flow: np.ndarray) -> np.ndarray:
-    return _on_grid(flow - np.median(flow, axis=(0, 1)))
+    return {**kept, **bootstrap_intervals(confusions, NUM_BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED)}

@@ -1,12 +1,21 @@
 """Self-supervised pretraining (Accelerate) and fine-tuning of a classifier (Trainer)."""
 
-from .fine_tuning import FineTuningArguments, FineTuningResult, classifier_from_pretrained, fine_tune
+from .classification_recipe import ClassificationRecipe, read_classification_recipe, train_classifier
+from .classifiers import (
+    classifier_from_pretrained,
+    load_classifier,
+    new_classifier,
+    read_provenance,
+    weights_fingerprint,
+)
+from .fine_tuning import FineTuningArguments, FineTuningResult, fine_tune
 from .optimization import parameter_groups
 from .pretraining import PretrainingArguments, PretrainingResult, RunArguments, pretrain
 from .recipes import PretrainingRecipe, read_recipe
 
 
 __all__ = [
+    "ClassificationRecipe",
     "FineTuningArguments",
     "FineTuningResult",
     "PretrainingArguments",
@@ -15,7 +24,13 @@ __all__ = [
     "RunArguments",
     "classifier_from_pretrained",
     "fine_tune",
+    "load_classifier",
+    "new_classifier",
     "parameter_groups",
     "pretrain",
+    "read_classification_recipe",
+    "read_provenance",
     "read_recipe",
+    "train_classifier",
+    "weights_fingerprint",
 ]

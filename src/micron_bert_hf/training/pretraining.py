@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from ..data import (
     ClipIndex,
     ClipPairs,
+    DisplacedViews,
     FrameDistance,
     PairAugmentation,
     PairBatches,
@@ -85,6 +86,8 @@ class PretrainingArguments:
         crop_scale (`float` in (0, 1]): side of the resized crop relative to the image, on the patch grid; ours.
         crop_area_range (`(float, float)` in (0, 1]): area a crop keeps; the paper does not say, DINO's global views
             keep 0.4 to 1.
+        frame_scale (`float`): windowed mode reads frames this many times as large as the model's image and learns from
+            random parts of the image's size, so that skin has the scale it has in a cropped face; at least 1.
         augmentation ([`PairAugmentation`], *optional*)
         mixed_precision (`"no"`, `"bf16"` or `"fp16"`)
         activation_checkpointing (`bool`): less memory for more time; the same gradients.
@@ -108,6 +111,7 @@ class PretrainingArguments:
     num_crops: int = 1
     crop_scale: float = 0.5
     crop_area_range: tuple[float, float] = (0.4, 1.0)
+    frame_scale: float = 1.0
     augmentation: PairAugmentation | None = field(default_factory=PairAugmentation)
     mixed_precision: str = "no"
     activation_checkpointing: bool = False
@@ -129,6 +133,8 @@ class PretrainingArguments:
         for name in ("warmup_share", "final_teacher_momentum"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"`{name}` must be in [0, 1], got {getattr(self, name)}.")
+        if self.frame_scale < 1.0:
+            raise ValueError(f"`frame_scale` must be at least 1, got {self.frame_scale}.")
         low, high = self.crop_area_range
         if not (0.0 < low <= high <= 1.0 and 0.0 < self.crop_scale <= 1.0):
             raise ValueError(
@@ -179,11 +185,11 @@ class PretrainingResult:
     """
     Args:
         history (`list[dict[str, float]]`): one entry a logged step: `step` (from 1), `epoch`, `learning_rate`, `loss`,
-            `reconstruction_loss`, `grad_norm` (left out where it overflowed) and, where there is one,
-            `contextual_agreement_loss`, over all pairs of the step; `token_variance` (of two pairs or more) and, with
-            self-distillation, `teacher_entropy` and `teacher_sharpness`, over the main process's pairs of the step;
-            `samples_per_second` over all processes, `data_wait_share`. Of this run and, where it went on, those
-            before.
+            `grad_norm` (left out where it overflowed) and, where there is one, `reconstruction_loss`,
+            `contextual_agreement_loss` and `displacement_loss` (in pixels), over all pairs of the step;
+            `token_variance` (of two pairs or more) and, with self-distillation, `teacher_entropy` and
+            `teacher_sharpness`, over the main process's pairs of the step; `samples_per_second` over all processes,
+            `data_wait_share`. Of this run and, where it went on, those before.
         seconds (`float`): wall-clock time of the loop.
         samples_per_second (`float`): pairs, over all processes.
         stopped_by (`int`, *optional*): the signal that ended it before its last step.
@@ -265,7 +271,17 @@ class _Pretraining:
         self.num_steps = arguments.max_steps or max(1, round(steps))
         self.num_warmup_steps = round(arguments.warmup_share * self.num_steps)
         self.peak = scaled_learning_rate(arguments.base_learning_rate, self.pairs_per_step)
-        self.views = PairViews(image_processor, arguments.augmentation, self._crop_size(), arguments.crop_area_range)
+        self.is_displaced = model.config.pretext_task == "displacement"
+        if not self.is_displaced and arguments.frame_scale != 1.0:
+            raise ValueError(f"`frame_scale` is for windowed mode, got {arguments.frame_scale}.")
+        height, width = (round(arguments.frame_scale * side) for side in self.image_size)
+        self.frame_size = height, width
+        if self.is_displaced:
+            self.views = DisplacedViews(image_processor, arguments.augmentation, self.image_size)
+        else:
+            self.views = PairViews(
+                image_processor, arguments.augmentation, self._crop_size(), arguments.crop_area_range
+            )
         max_entropy = math.log(model.config.projection_output_size) if model.teacher is not None else None
         self.monitor = CollapseMonitor(max_entropy)
         self.history: list[dict[str, float]] = []
@@ -391,7 +407,8 @@ class _Pretraining:
                 outputs = model(**views, teacher_temperature=temperature)
                 losses.append(_loss_parts(outputs))
                 teacher_logits.append(outputs.teacher_logits)
-                tokens.append(outputs.frame_hidden_states[:, 1, 0].detach())
+                if outputs.frame_hidden_states is not None:
+                    tokens.append(outputs.frame_hidden_states[:, 1, 0].detach())
                 accelerator.backward(outputs.loss / accumulation)
         names = list(losses[0])
         # over the step's pairs of every rank
@@ -404,7 +421,7 @@ class _Pretraining:
         if math.isfinite(norm):  # float16 overflows now and then, and the scaler leaves such a step out
             entry["grad_norm"] = float(norm)
         if is_logged:
-            entry |= self._measures(torch.cat(tokens), teacher_logits, temperature)
+            entry |= self._measures(tokens, teacher_logits, temperature)
         optimizer.step()
         optimizer.zero_grad()
         if self.unwrapped.teacher is not None and not accelerator.optimizer_step_was_skipped:
@@ -416,12 +433,12 @@ class _Pretraining:
         return entry, views
 
     def _measures(
-        self, tokens: torch.Tensor, teacher_logits: list[torch.Tensor], temperature: float
+        self, tokens: list[torch.Tensor], teacher_logits: list[torch.Tensor], temperature: float
     ) -> dict[str, float]:
         """What the collapse monitor watches, over this process's pairs of a step."""
         measures = {}
-        if len(tokens) > 1:
-            measures["token_variance"] = token_variance(tokens)
+        if sum(map(len, tokens)) > 1:
+            measures["token_variance"] = token_variance(torch.cat(tokens))
         if self.unwrapped.teacher is not None:
             logits, center = torch.cat(teacher_logits), self.unwrapped.center
             measures["teacher_entropy"] = teacher_entropy(logits, center, temperature)
@@ -437,7 +454,7 @@ class _Pretraining:
             self.accelerator.print(f"\n{message} Step {entry['step']}.")
         shown = {
             "loss": f"{entry['loss']:.4f}",
-            "restore": f"{entry['reconstruction_loss']:.4f}",
+            **({"restore": f"{entry['reconstruction_loss']:.4f}"} if "reconstruction_loss" in entry else {}),
             **({"agree": f"{entry['contextual_agreement_loss']:.4f}"} if "contextual_agreement_loss" in entry else {}),
             **({"variance": f"{entry['token_variance']:.1e}"} if "token_variance" in entry else {}),
             **({"entropy": f"{entry['teacher_entropy']:.2f}"} if "teacher_entropy" in entry else {}),
@@ -450,7 +467,9 @@ class _Pretraining:
             self.accelerator.log(values, step=int(entry["step"]))
 
     def _draw(self, folder: RunFolder, step: int, views: dict[str, torch.Tensor]) -> None:
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and self.is_displaced:
+            folder.draw_displacement(self.unwrapped, self.image_processor, views, step)
+        elif self.accelerator.is_main_process:
             folder.draw_reconstruction(self.unwrapped, self.image_processor, views, step)
         self.accelerator.wait_for_everyone()
 
@@ -470,7 +489,7 @@ class _Pretraining:
                 self.index,
                 self.order,
                 arguments.distance,
-                self.image_size,
+                self.frame_size,
                 self.image_processor.resample,
                 config.num_channels,
             ),
@@ -480,6 +499,7 @@ class _Pretraining:
                 arguments.pairs_per_clip,
                 partial(_draw_swapped_positions, config.patch_grid, config.swap_ratio, config.swap_sampling),
                 0 if config.contextual_agreement == "none" else arguments.num_crops,
+                self.image_size if self.is_displaced else None,
             ),
             num_workers=num_workers,
             prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
@@ -558,5 +578,6 @@ def _loss_parts(outputs: MicronBertForPreTrainingOutput) -> dict[str, torch.Tens
         "loss": outputs.loss,
         "reconstruction_loss": outputs.reconstruction_loss,
         "contextual_agreement_loss": outputs.contextual_agreement_loss,
+        "displacement_loss": outputs.displacement_loss,
     }
     return {name: part.detach().float() for name, part in parts.items() if part is not None}

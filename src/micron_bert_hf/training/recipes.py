@@ -9,10 +9,10 @@ dot on the command line (`--distance.low 30`); `model` holds fields of `MicronBe
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import PartialState
 from huggingface_hub.constants import HF_HOME
@@ -20,11 +20,13 @@ from jsonargparse import ArgumentParser
 from transformers import set_seed
 
 from ..configuration_micron_bert import MicronBertConfig
-from ..data.clip_set import INDEX_NAME
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForPreTraining
 from .pretraining import PretrainingArguments, RunArguments
 
+
+if TYPE_CHECKING:
+    from ..synthetic.presets import SetParameters
 
 # What a model has for `contextual_agreement="self_distillation"` alone.
 _SELF_DISTILLATION = ("projection_head.", "teacher.", "center")
@@ -82,10 +84,7 @@ class PretrainingRecipe:
 
     def make_image_processor(self) -> MicronBertImageProcessor:
         """Frames to the model's size; the processor of `model_name_or_path` if there is one."""
-        if self.data.model_name_or_path is not None:
-            return MicronBertImageProcessor.from_pretrained(self.data.model_name_or_path)
-        height, width = MicronBertConfig(**self.model).image_height_width
-        return MicronBertImageProcessor(size={"height": height, "width": width})
+        return make_image_processor(self.data.model_name_or_path, self.model)
 
     def find_clips(self) -> Path:
         """
@@ -100,7 +99,6 @@ class PretrainingRecipe:
                 raise ValueError(f"`num_clips` takes the first clips of a preset; {dataset} is a folder.")
             return Path(dataset)
         # the face generator brings OpenCV along: only for those who want faces
-        from ..synthetic.dataset_writer import fingerprint, write_dataset
         from ..synthetic.presets import PRESETS, UnlabelledSetParameters
 
         presets = {name: preset for name, preset in PRESETS.items() if isinstance(preset, UnlabelledSetParameters)}
@@ -112,22 +110,7 @@ class PretrainingRecipe:
                 raise ValueError(f"`num_clips` must be in [1, {parameters.num_clips}], got {num_clips}.")
             # a clip depends on its number and the seed alone: an excerpt holds the same clips
             parameters = replace(parameters, num_clips=num_clips)
-        folder = Path(HF_HOME) / "micron_bert_hf" / f"{dataset}-{fingerprint(parameters)}"
-        if not (folder / INDEX_NAME).exists():  # the folder appears when it is whole
-            if PartialState().num_processes > 1:
-                raise ValueError(
-                    f"{dataset} is not made yet, and rendering it while other ranks wait would run into their"
-                    f" time-out. Start this recipe once with one process, or `micron-bert synthesize FOLDER --preset"
-                    f" {dataset}` and `--dataset FOLDER`."
-                )
-            write_dataset(
-                folder,
-                parameters,
-                num_processes=min(os.cpu_count() or 1, parameters.num_clips),
-                progress=self.run.progress,
-                baselines=False,
-            )
-        return folder
+        return make_preset(parameters, self.run.progress)
 
 
 def read_recipe(command_line: Sequence[str]) -> PretrainingRecipe:
@@ -140,17 +123,72 @@ def read_recipe(command_line: Sequence[str]) -> PretrainingRecipe:
             standard error; `--help`.
         ValueError: a value out of its range.
     """
+    (data, arguments, run), model = parse_command_line(
+        command_line,
+        (DataArguments, PretrainingArguments, RunArguments),
+        "run_pretraining.py",
+        "Pretrain Micron-BERT on clips.",
+    )
+    return PretrainingRecipe(data, arguments, run, model)
+
+
+def parse_command_line(
+    command_line: Sequence[str], kinds: Sequence[type], program: str, description: str
+) -> tuple[list[Any], dict[str, Any]]:
+    """
+    What every recipe is read by: a YAML file, then options that change it; or options alone.
+
+    Args:
+        kinds: dataclasses whose fields are the options; no two share a name.
+        program, description (`str`): for `--help`.
+
+    Returns:
+        One object of each kind, and the fields of [`MicronBertConfig`] under `model`.
+    """
     command_line = list(command_line)
     if command_line and not command_line[0].startswith("-"):
         command_line.insert(0, "--recipe")
-    kinds = (DataArguments, PretrainingArguments, RunArguments)
-    parser = ArgumentParser(prog="run_pretraining.py", description="Pretrain Micron-BERT on clips.")
+    # a misspelt option must not be taken for another that begins like it
+    parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
     parser.add_argument("--recipe", action="config", help="YAML file; also the first argument without --recipe")
     for kind in kinds:
         parser.add_class_arguments(kind)
     parser.add_argument("--model", type=dict[str, Any], default={}, help="fields of MicronBertConfig")
     values = parser.instantiate(parser.parse_args(command_line))
-    data, arguments, run = (
-        kind(**{entry.name: getattr(values, entry.name) for entry in fields(kind)}) for kind in kinds
-    )
-    return PretrainingRecipe(data, arguments, run, dict(values.model))
+    objects = [kind(**{entry.name: getattr(values, entry.name) for entry in fields(kind)}) for kind in kinds]
+    return objects, dict(values.model)
+
+
+def make_image_processor(model_name_or_path: str | None, model: Mapping[str, Any]) -> MicronBertImageProcessor:
+    """The processor of a saved model, or one that makes frames of the size in `model`, fields of its config."""
+    if model_name_or_path is not None:
+        return MicronBertImageProcessor.from_pretrained(model_name_or_path)
+    height, width = MicronBertConfig(**model).image_height_width
+    return MicronBertImageProcessor(size={"height": height, "width": width})
+
+
+def make_preset(parameters: "SetParameters", progress: bool) -> Path:
+    """
+    The folder of a synthetic set in the Hugging Face cache; what is not there yet is made first.
+
+    Raises:
+        ValueError: it would have to be made, and several ranks would wait for it.
+    """
+    from ..synthetic.dataset_writer import PARAMETERS_NAME, fingerprint, write_dataset
+
+    folder = Path(HF_HOME) / "micron_bert_hf" / f"{parameters.name}-{fingerprint(parameters)}"
+    if not (folder / PARAMETERS_NAME).exists():  # the folder appears when it is whole
+        if PartialState().num_processes > 1:
+            raise ValueError(
+                f"{parameters.name} is not made yet, and rendering it while other ranks wait would run into their"
+                f" time-out. Start this recipe once with one process, or `micron-bert synthesize FOLDER --preset"
+                f" {parameters.name}` and `--dataset FOLDER`."
+            )
+        write_dataset(
+            folder,
+            parameters,
+            num_processes=min(os.cpu_count() or 1, parameters.num_subjects),
+            progress=progress,
+            baselines=False,
+        )
+    return folder

@@ -26,7 +26,7 @@ from ..hub import save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..locks import folder_lock
 from ..modeling_micron_bert import MicronBertForPreTraining, restored_pixels, swap_patches
-from ..visualization import pretraining_summary_figure, reconstruction_figure, save_figure
+from ..visualization import displacement_figure, pretraining_summary_figure, reconstruction_figure, save_figure
 from .checkpoints import HISTORY_NAME, finished_checkpoints, remove_partial
 
 
@@ -135,6 +135,35 @@ class RunFolder:
         )
         figure = reconstruction_figure(
             target, reference, mixed, restored.numpy(), diagonal, interest, swapped.cpu().numpy(), title=f"Step {step}"
+        )
+        (self.path / "pictures").mkdir(exist_ok=True)
+        save_figure(figure, self.path / "pictures" / f"step-{step:06d}.png")
+
+    def draw_displacement(
+        self,
+        model: MicronBertForPreTraining,
+        image_processor: MicronBertImageProcessor,
+        views: dict[str, torch.Tensor],
+        step: int,
+    ) -> None:
+        """`pictures/step-*.png` of some pairs of a batch of windowed mode: frames, true and found displacement."""
+        pixel_values, displacement = (views[name][:_SHOWN_PAIRS] for name in ("pixel_values", "displacement"))
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            found = model(pixel_values, displacement=displacement).displacement
+        model.train(was_training)
+        grid = tuple(side // model.config.patch_size for side in pixel_values.shape[-2:])
+        true = torch.nn.functional.adaptive_avg_pool2d(displacement, grid).permute(0, 2, 3, 1)
+        frames = denormalize_frames(pixel_values, image_processor).clamp(0, 1)
+        # a grey model's one channel is shown as three
+        frames = (255 * frames.expand(-1, -1, 3, -1, -1).permute(0, 1, 3, 4, 2)).round().to(torch.uint8).cpu().numpy()
+        figure = displacement_figure(
+            frames[:, 0],
+            frames[:, 1],
+            true.cpu().numpy(),
+            found.float().unflatten(1, grid).cpu().numpy(),
+            title=f"Step {step}",
         )
         (self.path / "pictures").mkdir(exist_ok=True)
         save_figure(figure, self.path / "pictures" / f"step-{step:06d}.png")

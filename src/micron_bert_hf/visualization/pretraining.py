@@ -40,6 +40,7 @@ LOSSES = (
     ("loss", "total", INK, "-"),
     ("reconstruction_loss", "reconstruction", TRUE_COLOUR, "--"),
     ("contextual_agreement_loss", "agreement", PREDICTED_COLOUR, ":"),
+    ("displacement_loss", "displacement, in pixels", TRUE_COLOUR, "--"),
 )
 # key of the history, title, unit
 CURVES = (
@@ -155,6 +156,71 @@ def reconstruction_figure(
     return figure
 
 
+def displacement_figure(
+    target: np.ndarray,
+    reference: np.ndarray,
+    true: np.ndarray,
+    found: np.ndarray,
+    *,
+    title: str = "Pretraining: what moved where",
+    caption: str = "",
+) -> Figure:
+    """
+    Draw up to four samples, one a row: the two frames, and the true and the found displacement of each patch as arrows
+    over the first, lengthened alike in all rows.
+
+    Args:
+        target, reference (`np.ndarray` of shape `(num_samples, height, width, 3)`, uint8): RGB
+        true, found (`np.ndarray` of shape `(num_samples, rows, columns, 2)`, float): (x, y) in pixels, from the first
+            frame to the second
+        caption: small print below
+
+    Returns:
+        A `Figure` 12 inches wide on an Agg canvas.
+
+    Raises:
+        ValueError: no sample or too many, or shapes that do not go together.
+    """
+    num_samples, height, width = target.shape[:3]
+    if not 1 <= num_samples <= MAX_SAMPLES or reference.shape != target.shape:
+        raise ValueError(f"Expected 1 to {MAX_SAMPLES} pairs of frames, got {target.shape} and {reference.shape}.")
+    if true.shape != found.shape or true.shape[:1] != (num_samples,) or true.shape[-1:] != (2,):
+        raise ValueError(f"Expected displacements ({num_samples}, rows, columns, 2), got {true.shape}, {found.shape}.")
+    rows, columns = true.shape[1:3]
+    # the longest common arrow is as long as two patches
+    length = max(float(np.percentile(np.linalg.norm(true, axis=-1), 95)), 1e-6)
+    factor = 2.0 * width / columns / length
+    x, y = np.meshgrid((np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows)
+    heads = (
+        ("Frame t", "a part of it"),
+        ("Displaced", "with noise and light of its own"),
+        ("True displacement", f"arrows {factor:.0f} times as long"),
+        ("Found", f"mean error {np.linalg.norm(found - true, axis=-1).mean():.2f} of"
+                  f" {np.linalg.norm(true, axis=-1).mean():.2f} pixels"),
+    )  # fmt: skip
+    figure_width, above, below, gap = 12.0, 1.18, 0.5, 0.12
+    picture_width = (figure_width - 2 * MARGIN - 3 * gap) / 4
+    picture_height = picture_width * height / width
+    figure_height = above + num_samples * picture_height + (num_samples - 1) * gap + below
+    figure = new_figure(figure_width, figure_height, title, caption)
+    axes = figure.add_gridspec(
+        num_samples, 4, left=MARGIN / figure_width, right=1.0 - MARGIN / figure_width,
+        top=1.0 - above / figure_height, bottom=below / figure_height,
+        wspace=gap / picture_width, hspace=gap / picture_height,
+    ).subplots(squeeze=False)  # fmt: skip
+    for sample in range(num_samples):
+        pictures = (target[sample], reference[sample], target[sample], target[sample])
+        for column, picture in enumerate(pictures):
+            head = heads[column] if sample == 0 else ("", "")
+            draw_picture(axes[sample, column], picture, *head, "antialiased")
+        for column, field in ((2, true[sample]), (3, found[sample])):
+            axes[sample, column].quiver(
+                x, y, field[..., 0], field[..., 1], angles="xy", scale_units="xy", scale=1.0 / factor,
+                color=SWAPPED_COLOUR, width=0.006,
+            )  # fmt: skip
+    return figure
+
+
 def pretraining_summary_figure(
     history: Sequence[Mapping[str, float]], *, title: str = "Pretraining", caption: str = ""
 ) -> Figure:
@@ -164,9 +230,9 @@ def pretraining_summary_figure(
 
     Args:
         history: one mapping a logged step: `step` and `loss`, and in any of them `reconstruction_loss`,
-            `contextual_agreement_loss`, `learning_rate`, `grad_norm`, `token_variance`, `teacher_entropy` (nats),
-            `samples_per_second` (pairs) or `data_wait_share` (in [0, 1]). Other keys are not drawn. Values that are
-            not finite leave a gap.
+            `contextual_agreement_loss`, `displacement_loss`, `learning_rate`, `grad_norm`, `token_variance`,
+            `teacher_entropy` (nats), `samples_per_second` (pairs) or `data_wait_share` (in [0, 1]). Other keys are not
+            drawn. Values that are not finite leave a gap.
         caption: small print below
 
     Returns:
