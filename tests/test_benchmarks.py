@@ -86,7 +86,16 @@ def test_readme_says_what_the_results_say():
     """Rendering the stored results changes nothing: no number was typed by hand."""
     readme, scale = render.README.read_text(), render.SCALE.read_text()
     sections = render.sections()
-    assert sections.keys() == {"demo", "example", "bench", "presets", "pretraining", "probe"}
+    assert sections.keys() == {
+        "demo",
+        "example",
+        "bench",
+        "presets",
+        "pretraining",
+        "probe",
+        "evaluation",
+        "ablation",
+    }
     assert render.scale_sections().keys() == {"scale", "formats", "engines"}
     for document, texts in ((readme, sections), (scale, render.scale_sections())):
         for name, text in texts.items():

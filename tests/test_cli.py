@@ -12,7 +12,7 @@ def run(*arguments, cwd=None, before=""):
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-@pytest.mark.parametrize("command", ["convert", "demo", "prepare-clips", "synthesize"])
+@pytest.mark.parametrize("command", ["convert", "demo", "evaluate", "prepare-clips", "score", "synthesize"])
 def test_each_command_has_a_help_page_with_an_example(command):
     done = run(command, "--help")
     assert done.returncode == 0

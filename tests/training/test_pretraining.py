@@ -300,6 +300,32 @@ def test_batches_of_one_pair_have_no_variance_to_report(make_pretraining_model, 
     assert all(entry["token_variance"] > 0 for entry in accumulated)
 
 
+def test_windowed_attention_learns_from_displaced_frames(make_pretraining_model, run, tmp_path):
+    fields = {
+        "attention_mode": "windowed",
+        "pretext_task": "displacement",
+        "contextual_agreement": "none",
+        "pooling": "positions",
+        "num_hidden_layers": 1,
+    }
+    options = {"batch_size": 4, "max_steps": 6, "frame_scale": 1.5, "base_learning_rate": 0.3}
+    model = make_pretraining_model(**fields)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    result = run(model, tmp_path / "out", {"picture_steps": 6}, **options)
+    assert not any(
+        {"reconstruction_loss", "contextual_agreement_loss", "token_variance"} & set(e) for e in result.history
+    )
+    assert all(0 < entry["displacement_loss"] < entry["loss"] < 20 for entry in result.history)
+    assert all(not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert (tmp_path / "out" / "pictures" / "step-000006.png").exists()
+    # the draws are of the pairs: another number of readers sees the same
+    other = make_pretraining_model(**fields)
+    run(other, run_arguments={"num_workers": 1}, **options)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(model.parameters(), other.parameters()))
+    with pytest.raises(ValueError, match="`frame_scale` is for windowed mode"):
+        run(make_pretraining_model(), **options)
+
+
 def test_bfloat16_stays_close(make_pretraining_model, run):
     losses = []
     for precision in ("no", "bf16"):

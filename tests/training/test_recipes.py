@@ -69,7 +69,14 @@ def test_every_recipe_is_valid_and_says_what_it_takes(path):
 
 
 def test_the_recipes_are_those_that_are_promised():
-    assert [path.stem for path in RECIPES] == ["casme3_cluster", "paper_8gpu", "small_1gpu", "tiny_cpu"]
+    assert [path.stem for path in RECIPES] == [
+        "casme3_cluster",
+        "paper_8gpu",
+        "paper_cpu",
+        "small_1gpu",
+        "tiny_cpu",
+        "windowed_cpu",
+    ]
     paper = read_recipe([str(path) for path in RECIPES if path.stem == "paper_8gpu"])
     config = MicronBertConfig(**paper.model)
     assert (config.image_size, config.patch_size, config.hidden_size, config.swap_ratio) == (224, 8, 512, 0.5)

@@ -1,6 +1,6 @@
 """Micron-BERT as a method to be evaluated: fine-tuned anew in every fold, from one start, by one recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -110,10 +110,9 @@ class FixedClassifier:
         return read_provenance(self._path) or None
 
     def check(self, label_names: tuple[str, ...]) -> None:
-        if label_names != self._label_names:
+        if set(label_names) != set(self._label_names):
             raise ValueError(
-                f"{self._path} tells {list(self._label_names)} apart, in this order, and the data has"
-                f" {list(label_names)}."
+                f"{self._path} tells {list(self._label_names)} apart, and the data has {list(label_names)}."
             )
 
     def prepare(self, row: Mapping[str, Any]) -> np.ndarray:
@@ -121,7 +120,8 @@ class FixedClassifier:
         return process_rows([row], self._image_processor)[0].numpy()
 
     def fit(self, train: TrainingPairs, seed: int) -> Predictor:
-        return MicronBertPredictor(self._load())
+        # the data may list the same classes in another order
+        return MicronBertPredictor(self._load(), [self._label_names.index(name) for name in train.label_names])
 
     def _load(self) -> MicronBertForMicroExpressionClassification:
         return load_classifier(self._path, self._label_names, seed=0)
@@ -131,9 +131,14 @@ class FixedClassifier:
 class MicronBertPredictor:
     """
     An [`~micron_bert_hf.evaluation.methods.ExplainingPredictor`] of a trained classifier.
+
+    Args:
+        model: the classifier.
+        order: for each class of the answer the class number of the model; as they are when absent.
     """
 
     model: MicronBertForMicroExpressionClassification
+    order: Sequence[int] | None = None
 
     @torch.no_grad()
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
@@ -143,7 +148,8 @@ class MicronBertPredictor:
             self.model(pixel_values=pixel_values.to(self.model.device)).logits.double().cpu()
             for pixel_values in torch.from_numpy(inputs).split(PREDICTION_BATCH_SIZE)
         ]
-        return torch.cat(logits).softmax(dim=-1).numpy()
+        probabilities = torch.cat(logits).softmax(dim=-1).numpy()
+        return probabilities if self.order is None else probabilities[:, self.order]
 
     @torch.no_grad()
     def maps(self, inputs: np.ndarray) -> Mapping[str, np.ndarray]:
