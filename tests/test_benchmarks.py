@@ -110,6 +110,26 @@ def test_the_recipe_says_what_its_results_say():
     assert min(results["pretrained"]["uf1"] - row["uf1"] for row in results["random"]) > 0.05
 
 
+@pytest.mark.parametrize(
+    ("recipe", "result"),
+    [("windowed_cpu", "micron-bert-windowed-mer-synth-v1"), ("paper_cpu", "micron-bert-paper-mer-synth-v1")],
+)
+def test_classification_recipes_say_what_their_results_say(recipe, result):
+    results = json.loads((render.EVALUATIONS / f"{result}.json").read_text())
+    header = (ROOT / "examples" / "recipes" / "classification" / f"{recipe}.yaml").read_text()
+    assert f"UF1 {results['uf1']:.3f}" in header and f"Time: {results['seconds'] / 60:.0f} minutes" in header
+    assert results["transductive"] is False and len(results["seeds"]) == 3 and results["protocol"] == "group_kfold:5"
+
+
+def test_our_configuration_beats_flow_and_an_svm():
+    """The learning goal, held to the stored results: UF1 on the same folds, compared person by person."""
+    ours = json.loads((render.EVALUATIONS / "micron-bert-windowed-mer-synth-v1.json").read_text())
+    flow = json.loads((render.EVALUATIONS / "dis-flow-svm-mer-synth-v1.json").read_text())
+    assert ours["comparison"]["with"] == flow["method"] and ours["data_fingerprint"] == flow["data_fingerprint"]
+    assert ours["uf1"] - flow["uf1"] == pytest.approx(ours["comparison"]["uf1_difference"])
+    assert ours["uf1"] > flow["uf1"] and ours["comparison"]["p_value"] < 0.05
+
+
 def test_readme_example_runs(tmp_path):
     """The code a reader copies, with a small model in the place of the demo's."""
     readme = (ROOT / "README.md").read_text()

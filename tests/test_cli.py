@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from datasets import Dataset, Features, Value
+from datasets import Image as HubImage
 from PIL import Image
 
 
@@ -69,3 +71,24 @@ def test_prepare_clips_says_what_it_made_and_what_is_wrong(tmp_path, frame_pair)
     assert done.stdout.endswith("Not finished: 1 shards are missing (0)\n")
     shard = "data/train-00001-of-00002.parquet"
     assert (tmp_path / "alone" / shard).read_bytes() == (tmp_path / "clips" / shard).read_bytes()
+
+
+def test_evaluate_and_score_print_the_same_numbers(tmp_path, frame_pair):
+    onset, apex = (Image.fromarray(frame) for frame in frame_pair)
+    features = Features(
+        {"onset": HubImage(), "apex": HubImage(), "label": Value("string"), "subject_id": Value("string")}
+    )
+    rows = [
+        {"onset": onset, "apex": apex, "label": label, "subject_id": subject}
+        for subject in ("01", "02", "03")
+        for label in ("negative", "positive")
+    ]
+    (tmp_path / "faces").mkdir()
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "faces" / "data.parquet")
+
+    done = run("evaluate", "majority", "faces", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert "Majority class on faces, loso: 6 samples of 3 people, 3 folds, 1 seed" in done.stdout
+    scored = run("score", "out/predictions.parquet", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert scored.stdout.strip() == done.stdout.split("\n\nPredictions,")[0].strip()
