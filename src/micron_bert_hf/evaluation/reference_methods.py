@@ -174,8 +174,8 @@ class StstNet(_ReferenceMethod):
     NUM_FILTERS = 3 + 5 + 8
     DROPOUT = 0.5
     # Ours. UF1 in 5 folds of 60 people made for this choice (480 clips, difficulty 0.7, seed 930001), one seed: 0.788,
-    # 0.799, 0.803 and 0.792 after 30, 40, 60 and 80 epochs; 0.789 after 100 at a rate of 1e-3; 0.778 to 0.790 after 20
-    # to 80 at 1e-2. Every channel of a picture stretched to 0..255 instead of scaled: 0.728.
+    # 0.799, 0.803 and 0.792 after 30, 40, 60 and 80 epochs; 0.778 to 0.790 after 20 to 80 at a rate of 1e-2; after 100
+    # at 1e-3 0.789, and 0.728 if every channel of a picture is stretched to 0..255 instead of scaled.
     BATCH_SIZE = 64
     LEARNING_RATE = 3e-3
     NUM_EPOCHS = 60

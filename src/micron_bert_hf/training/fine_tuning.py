@@ -358,10 +358,10 @@ class _KeptWeights(TrainerCallback):
         self.best_score = None if content["best_score"] is None else tuple(content["best_score"])
         tensors = load_file(folder / _WEIGHTS_NAME, device=str(self.model.device))
         of_kind = {
-            kind: {name.removeprefix(f"{kind}."): tensor for name, tensor in tensors.items() if name.startswith(kind)}
-            for kind in ("average", "best")
+            kind: {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
+            for kind in ("average.", "best.")
         }
-        self.average, self.best = of_kind["average"] or None, of_kind["best"] or None
+        self.average, self.best = of_kind["average."] or None, of_kind["best."] or None
 
     def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
