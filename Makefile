@@ -13,9 +13,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/micron-bert demo
 
-# one thread a worker: two workers with two threads each would fight for two cores
+# one thread a worker: two workers with two threads each would fight for two cores; longest files first (conftest)
 test: .venv/installed style
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 style: .venv/installed
 	$(BIN)/ruff check .

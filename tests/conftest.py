@@ -20,6 +20,33 @@ import pytest  # noqa: E402
 from micron_bert_hf import MicronBertConfig  # noqa: E402
 
 
+# Files that take longest, longest first: started last, one of them would run alone while the other worker idles.
+LONGEST_FILES = (
+    "training/test_interruption.py",
+    "test_modeling_micron_bert.py",
+    "synthetic/test_leaks.py",
+    "test_cli.py",
+    "test_push_to_hub.py",
+    "training/test_pretraining.py",
+    "experiments/test_fine_tuned.py",
+    "synthetic/test_dataset_writer.py",
+    "synthetic/test_generation.py",
+    "evaluation/test_evaluator.py",
+    "evaluation/test_linear_probe.py",
+    "training/test_fine_tuning.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        path = item.path.as_posix()
+        return next(
+            (number for number, name in enumerate(LONGEST_FILES) if path.endswith(f"tests/{name}")), len(LONGEST_FILES)
+        )
+
+    items.sort(key=place)  # stable: within a file, and among the others, nothing changes
+
+
 @pytest.fixture
 def tiny_config():
     """A config with every part of the model at its smallest: 32 pixels, 4 x 4 patches, width 32."""

@@ -134,7 +134,7 @@ def run_ablation(
         folder = output_dir / "variants" / file_name(variant.name)
         classification = recipe.classification_recipe(variant, start, folder)
         run = replace(classification.run, num_processes=num_processes, progress=progress)
-        results = evaluate_recipe(replace(classification, run=run))
+        results = evaluate_recipe(replace(classification, run=run), figures=False)
         rows.append(
             {
                 "name": variant.name,

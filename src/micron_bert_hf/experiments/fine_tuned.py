@@ -165,9 +165,12 @@ class MicronBertPredictor:
         }
 
 
-def evaluate_recipe(recipe: ClassificationRecipe) -> dict[str, Any]:
+def evaluate_recipe(recipe: ClassificationRecipe, *, figures: bool = True) -> dict[str, Any]:
     """
     Evaluate a recipe with a `protocol`; see [`evaluate`], whose folder `output_dir` becomes.
+
+    Args:
+        figures (`bool`): also draw.
 
     Raises:
         ValueError: no `output_dir` or no `protocol`.
@@ -182,6 +185,7 @@ def evaluate_recipe(recipe: ClassificationRecipe) -> dict[str, Any]:
         recipe.seeds,
         run.output_dir,
         num_processes=run.num_processes,
+        figures=figures,
         progress=run.progress,
     )
 
