@@ -94,6 +94,7 @@ def test_readme_says_what_the_results_say():
         "pretraining",
         "probe",
         "evaluation",
+        "ablation",
     }
     assert render.scale_sections().keys() == {"scale", "formats", "engines"}
     for document, texts in ((readme, sections), (scale, render.scale_sections())):
