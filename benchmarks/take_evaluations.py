@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks.render import EVALUATIONS, README, RESULTS, render_readme
 from micron_bert_hf.evaluation.predictions import PredictionTable
-from micron_bert_hf.evaluation.report import file_name
 from micron_bert_hf.experiments import compare_tables
+from micron_bert_hf.run_files import file_name
 from micron_bert_hf.visualization import save_figure
 from micron_bert_hf.visualization.evaluation import comparison_figure
 

@@ -4,7 +4,6 @@ Everything below is drawn from one seed. The recipe was chosen on other syntheti
 default) and the held-out subjects are scored once, at the end.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import pipeline, set_seed
 
 from .configuration_micron_bert import MicronBertConfig
@@ -24,8 +22,10 @@ from .evaluation import majority_baseline, predict
 from .hub import check_replaceable, save_for_hub
 from .image_processing_micron_bert import MicronBertImageProcessor
 from .modeling_micron_bert import MicronBertForMicroExpressionClassification, MicronBertForPreTraining
+from .run_files import write_json
 from .run_provenance import num_cores, run_provenance
 from .synthetic import generate_micro_expressions
+from .torch_threads import one_torch_thread
 from .training import (
     FineTuningArguments,
     PretrainingArguments,
@@ -92,7 +92,7 @@ def run_demo(output_dir: str | os.PathLike, seed: int = 0, recipe: DemoRecipe | 
     Returns:
         The content of `results.json`.
     """
-    with _one_torch_thread():
+    with one_torch_thread():
         return _run(Path(output_dir), seed, recipe or DemoRecipe())
 
 
@@ -210,7 +210,7 @@ def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
         shown = _show(model_dir, row, scores, output_dir / FIGURE_NAME)
     results["shown"] = {"sample_id": row["sample_id"], "subject_id": row["subject_id"], "label": row["label"], **shown}
     results["predictions"] = table.to_rows()
-    _write_json(output_dir / RESULTS_NAME, results)
+    write_json(output_dir / RESULTS_NAME, results)
     _print_summary(results, output_dir)
     return results
 
@@ -252,26 +252,6 @@ def _stage(title: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
     yield
     seconds[name] = round(time.perf_counter() - start, 2)
     print(f"  {seconds[name]:.1f} s", flush=True)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """
-    Matrices this small do not fill two threads: measured with two cores under load, one thread trains 100 pairs/s and
-    two, which wait for each other at every operation, 25.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, path)
 
 
 def _print_summary(results: Mapping[str, Any], output_dir: Path) -> None:

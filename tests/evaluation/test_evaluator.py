@@ -216,7 +216,7 @@ def test_a_finished_run_is_not_run_again_and_another_is_refused(make_samples, tm
     first = run(make_method, make_samples, tmp_path / "out")
     assert run(make_method, make_samples, tmp_path / "out")["uf1"] == first["uf1"]
     assert len(list((tmp_path / "seen").iterdir())) == 6
-    with pytest.raises(ValueError, match="holds another evaluation .*group_kfold:3"):
+    with pytest.raises(ValueError, match="holds another run .*group_kfold:3"):
         run(make_method, make_samples, tmp_path / "out", group_kfold(3))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()

@@ -12,7 +12,6 @@ The same command goes on where the run was: finished folds are not run again, cr
 held-out samples are joined to the predictions here, after the predictor has answered; a method has no access to them.
 """
 
-import json
 import os
 import shutil
 import time
@@ -32,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..data import SampleSet, person_ids
 from ..locks import folder_lock
+from ..run_files import claim_folder, read_json, write_json
 from ..run_provenance import num_cores, run_provenance
 from .methods import ExplainingPredictor, Method, TrainingPairs
 from .predictions import PredictionTable
@@ -40,7 +40,7 @@ from .report import NUM_WORST, summarize, worst_samples, write_figures
 
 
 RUN_NAME, RESULTS_NAME, PREDICTIONS_NAME = "run.json", "results.json", "predictions.parquet"
-FOLDS_NAME, FIGURES_NAME = "folds", "figures"
+FOLDS_NAME, FIGURES_NAME, SECONDS_NAME = "folds", "figures", "seconds.json"
 # In a file of maps: which samples they are of.
 MAP_POSITIONS = "positions"
 
@@ -189,7 +189,7 @@ def evaluate(
     }
     output_dir.mkdir(parents=True, exist_ok=True)
     with folder_lock(output_dir):
-        _claim(output_dir, identity)
+        claim_folder(output_dir, RUN_NAME, identity)
         jobs = [Job(seed, number, fold) for seed in seeds for number, fold in enumerate(folds)]
         folds_dir = output_dir / FOLDS_NAME
         folds_dir.mkdir(exist_ok=True)
@@ -223,28 +223,6 @@ def _check_training_classes(folds: Sequence[Fold], samples: SampleSet) -> None:
                 f"In fold {fold.name} no training person shows {', '.join(missing)}, so that it could not be learnt."
                 f" Take another protocol, a label map without it, or more data."
             )
-
-
-def _claim(output_dir: Path, identity: Mapping[str, Any]) -> None:
-    identity = json.loads(json.dumps(identity))
-    path = output_dir / RUN_NAME
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found != identity:
-            differing = [
-                f"{name}: {found.get(name)} there, {identity.get(name)} here"
-                for name in sorted({*found, *identity})
-                if found.get(name) != identity.get(name)
-            ]
-            raise ValueError(f"{output_dir} holds another evaluation ({'; '.join(differing)}); give another folder.")
-        return
-    others = sorted(entry.name for entry in output_dir.iterdir() if not entry.name.startswith("."))
-    if others:
-        raise FileExistsError(
-            f"{output_dir} holds {', '.join(others[:5])} and no {RUN_NAME}; give a folder that is empty, does not"
-            " exist, or holds this evaluation."
-        )
-    write_json(path, identity)
 
 
 # ------------------------------------------------------------------------------------------------------ running folds
@@ -360,9 +338,8 @@ def _run_in_processes(
 
 
 def _add_seconds(folds_dir: Path, seconds: float) -> None:
-    path = folds_dir / "seconds.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else 0.0
-    write_json(path, before + seconds)
+    path = folds_dir / SECONDS_NAME
+    write_json(path, (read_json(path) or 0.0) + seconds)
 
 
 def _finish(
@@ -399,7 +376,7 @@ def _finish(
             ]
             for name, fold in folds.items()
         },
-        "seconds": round(json.loads((folds_dir / "seconds.json").read_text(encoding="utf-8")), 1),
+        "seconds": round(read_json(folds_dir / SECONDS_NAME), 1),
         **run_provenance(),
     }
     table.write(output_dir / PREDICTIONS_NAME, metadata=description)
@@ -426,10 +403,3 @@ def _read_maps(folds_dir: Path, jobs: Sequence[Job], samples: SampleSet) -> dict
                 for place, position in enumerate(stored[MAP_POSITIONS].tolist()):
                     maps.setdefault(position, {name: stored[name][place] for name in names})
     return maps
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

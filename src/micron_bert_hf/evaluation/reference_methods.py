@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 
+from ..torch_threads import one_torch_thread
 from .methods import Method, Predictor, TrainingPairs
 
 
@@ -218,7 +219,7 @@ class StstNet(_ReferenceMethod):
 
         @torch.inference_mode()
         def predict(pairs: np.ndarray) -> np.ndarray:
-            with _one_thread():
+            with one_torch_thread():
                 return network(torch.from_numpy(pairs) / scale).double().softmax(dim=1).numpy()
 
         return predict
@@ -341,18 +342,8 @@ def _spread(scores: np.ndarray, classes: np.ndarray, num_labels: int) -> np.ndar
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
 def _alone_with_seed(seed: int) -> Iterator[None]:
     """One thread, and torch's generator of the CPU seeded; both are put back. Dropout can be given no generator."""
-    with _one_thread(), torch.random.fork_rng(devices=[]):
+    with one_torch_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -1,6 +1,5 @@
 """From a table of predictions, and nothing else, to every number and picture that is reported of it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,6 @@ from .subject_metrics import bootstrap_intervals, subject_confusions
 _SCORES = ("uf1", "uar", "accuracy")
 # Samples of the picture of the worst.
 NUM_WORST = 8
-
-
-def file_name(text: str) -> str:
-    """Any name as one of a file or folder: `"Micron-BERT, windowed"` becomes `micron-bert-windowed`."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def seed_confusions(table: PredictionTable) -> tuple[tuple[tuple[str, str], ...], np.ndarray]:

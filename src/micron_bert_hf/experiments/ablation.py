@@ -17,8 +17,7 @@ from typing import Any
 
 import yaml
 
-from ..evaluation.evaluator import write_json
-from ..evaluation.report import file_name
+from ..run_files import file_name, write_json, write_text
 from ..run_provenance import run_provenance
 from ..training import (
     ClassificationRecipe,
@@ -119,7 +118,8 @@ def run_ablation(
 
     Returns:
         The content of `ablation.json`: `dataset`, `protocol`, `seeds`, where and when, and `variants`, a list of
-        `{"name", "pretrained", "model", "uf1", "uar", "uf1_interval", "uf1_sd", "num_parameters"...}`.
+        `{"name", "pretrained", "model", "uf1", "uar", "uf1_interval", "uf1_sd", "per_seed", "seconds",
+        "transductive"}`; see [`~micron_bert_hf.evaluation.summarize`].
     """
     output_dir = Path(output_dir)
     # all of them before the first, so that a slip in the last does not cost a night
@@ -172,5 +172,5 @@ def _pretrain(recipe: AblationRecipe, variant: AblationVariant, output_dir: Path
 def _write_yaml(folder: Path, content: Mapping[str, Any]) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f"{folder.name}.yaml"
-    path.write_text(yaml.safe_dump(dict(content)), encoding="utf-8")
+    write_text(path, yaml.safe_dump(dict(content)))
     return str(path)

@@ -21,7 +21,7 @@ from ..evaluation import (
 )
 from ..evaluation.evaluator import PREDICTIONS_NAME
 from ..evaluation.protocols import AS_IS
-from ..evaluation.report import file_name
+from ..run_files import file_name
 from ..training import read_classification_recipe
 from .fine_tuned import FineTunedMicronBert, FixedClassifier
 

@@ -31,6 +31,7 @@ from datasets import Features, Image, List, Value
 
 from ..data.clip_set import ClipIndex
 from ..locks import LOCK_NAME, folder_lock
+from ..run_files import write_json, write_text
 from .dataset_card import render_card
 from .dataset_rows import (
     from_dataset_row,
@@ -143,10 +144,10 @@ def write_dataset(
     with _partial_folder(output_dir, parameters) as folder:
         _write_shards(folder, parameters, num_processes, progress)
         description = _describe(folder, parameters)
-        _write_text(folder / CARD_NAME, render_card(description, parameters, None))
+        write_text(folder / CARD_NAME, render_card(description, parameters, None))
         if wants_results:
             _add_results(folder, parameters, progress)
-        _write_json(folder / PARAMETERS_NAME, description)
+        write_json(folder / PARAMETERS_NAME, description)
         if isinstance(parameters, UnlabelledSetParameters):
             _clip_index(folder, parameters).save(folder)
         shutil.rmtree(folder / _CACHE_NAME, ignore_errors=True)
@@ -292,7 +293,7 @@ def _partial_folder(output_dir: Path, parameters: SetParameters) -> Iterator[Pat
             # An interrupted run with other parameters: it starts over. The file that makes the folder ours goes last.
             for path in sorted(folder.glob("[!.]*"), key=lambda path: path.name == PARAMETERS_NAME):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            _write_json(folder / PARAMETERS_NAME, {"fingerprint": fingerprint(parameters), **_identity(parameters)})
+            write_json(folder / PARAMETERS_NAME, {"fingerprint": fingerprint(parameters), **_identity(parameters)})
         yield folder
 
 
@@ -300,7 +301,7 @@ def _write_shards(folder: Path, parameters: SetParameters, num_processes: int, p
     names = _shard_names(parameters)
     expected = [_shard_subjects(number, parameters) * parameters.rows_per_subject for number in range(len(names))]
     description = {**_describe_rows(parameters), "num_bytes": 0, "shards": names}
-    _write_text(folder / CARD_NAME, render_card(description, parameters, None))
+    write_text(folder / CARD_NAME, render_card(description, parameters, None))
     (folder / "data").mkdir(exist_ok=True)
     missing = [
         not _is_finished_shard(folder / name, fingerprint(parameters), num_rows)
@@ -407,8 +408,8 @@ def _add_results(folder: Path, parameters: SetParameters, progress: bool) -> Non
     except TooFewToCompare:  # long clips, whose micro-expressions are drawn, may hold hardly any
         return
     results = {"dataset": parameters.name, "fingerprint": fingerprint(parameters), **results}
-    _write_json(folder / RESULTS_NAME, results)
-    _write_text(folder / CARD_NAME, render_card(_describe(folder, parameters), parameters, results))
+    write_json(folder / RESULTS_NAME, results)
+    write_text(folder / CARD_NAME, render_card(_describe(folder, parameters), parameters, results))
 
 
 def _checksum(path: Path) -> str:
@@ -417,13 +418,3 @@ def _checksum(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return f"sha256:{digest.hexdigest()}"
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + _UNFINISHED)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

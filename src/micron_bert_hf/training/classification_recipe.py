@@ -11,7 +11,6 @@ The keys of a recipe are the fields of `LabelledDataArguments`, `StartArguments`
 `ClassificationRunArguments`, nested ones with a dot on the command line; `model` holds fields of `MicronBertConfig`.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from ..data.pairs import process_rows
 from ..hub import save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
+from ..run_files import write_json
 from .classifiers import load_classifier, new_classifier, read_provenance
 from .fine_tuning import FineTuningArguments, fine_tune
 from .recipes import make_image_processor, make_preset, parse_command_line
@@ -287,6 +287,4 @@ def _write_provenance(folder: Path, recipe: ClassificationRecipe, samples: Sampl
         "is_complete": path is None or bool(before),
         "arguments": asdict(recipe.arguments),
     }
-    partial = folder.parent / f".{PROVENANCE_NAME}.partial"
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, folder / PROVENANCE_NAME)
+    write_json(folder / PROVENANCE_NAME, content)

@@ -26,6 +26,7 @@ from ..hub import save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..locks import folder_lock
 from ..modeling_micron_bert import MicronBertForPreTraining, restored_pixels, swap_patches
+from ..run_files import claim_folder, read_json, write_json
 from ..visualization import displacement_figure, pretraining_summary_figure, reconstruction_figure, save_figure
 from .checkpoints import HISTORY_NAME, finished_checkpoints, remove_partial
 
@@ -64,7 +65,7 @@ class RunFolder:
             except (OSError, ValueError) as error:
                 problem = [error]
         broadcast_object_list(problem)
-        if problem[0] is None and self._read(IDENTITY_NAME) != self.identity:
+        if problem[0] is None and read_json(self.path / IDENTITY_NAME) != self.identity:
             problem = [ValueError(f"{self.path} is not the main process's folder; is it on a disk that all share?")]
         if problem[0] is not None:
             self._stack.close()
@@ -93,11 +94,11 @@ class RunFolder:
 
     def read_history(self) -> list[dict[str, float]]:
         """What the finished run logged."""
-        return self._read(HISTORY_NAME)
+        return read_json(self.path / HISTORY_NAME)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         if self.accelerator.is_main_process:
-            self._write(HISTORY_NAME, history)
+            write_json(self.path / HISTORY_NAME, history)
 
     def draw_reconstruction(
         self,
@@ -184,43 +185,12 @@ class RunFolder:
                 os.replace(path, self.path / path.name)
             partial.rmdir()
             save_figure(pretraining_summary_figure(history, title="Pretraining"), self.path / "summary.png")
-            self._write(HISTORY_NAME, history)
-            self._write(PROVENANCE_NAME, provenance)
+            write_json(self.path / HISTORY_NAME, history)
+            write_json(self.path / PROVENANCE_NAME, provenance)
         self.accelerator.wait_for_everyone()
 
     def _claim(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._stack.enter_context(folder_lock(self.path))
-        found = self._read(IDENTITY_NAME)
-        if found is None:
-            others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
-            if others:
-                raise FileExistsError(
-                    f"{self.path} holds {', '.join(others[:5])} and no {IDENTITY_NAME}; give a folder that is empty,"
-                    " does not exist, or holds this run."
-                )
-            self._write(IDENTITY_NAME, self.identity)
-        elif found != self.identity:
-            differing = [
-                f"{name}: {found.get(name)!r} there, {self.identity.get(name)!r} here"
-                for name in sorted({*found, *self.identity})
-                if found.get(name) != self.identity.get(name)
-            ]
-            raise ValueError(f"{self.path} holds another run ({'; '.join(differing)}); give another folder.")
+        claim_folder(self.path, IDENTITY_NAME, self.identity)
         remove_partial(self.path)
-
-    def _read(self, name: str) -> Any:
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise ValueError(f"{self.path / name} is damaged: {error}") from error
-
-    def _write(self, name: str, content: Any) -> None:
-        temporary = self.path / f".{name}.partial"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path / name)
