@@ -21,7 +21,7 @@ from micron_bert_hf.visualization.evaluation import comparison_figure
 
 FIGURE = README.parent / "docs" / "evaluation.png"
 # What is left out: lists of people, which the predictions have, and bins, which are a picture.
-LEFT_OUT = ("seen_subjects", "majority_class", "calibration")
+LEFT_OUT = ("seen_people", "majority_class", "calibration")
 
 
 def take_evaluations(reference: Path, folders: list[Path]) -> None:

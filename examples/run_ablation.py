@@ -17,11 +17,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="folds at once; as many as there are cores")
     options = parser.parse_args()
 
+    from micron_bert_hf.evaluation import FoldsFailed
     from micron_bert_hf.experiments import read_ablation, run_ablation
 
     try:
         results = run_ablation(read_ablation(options.recipe), options.output_dir, num_processes=options.jobs)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, FloatingPointError, FoldsFailed) as error:
         print(f"run_ablation.py: {error}", file=sys.stderr)
         return 1
     width = max(len(variant["name"]) for variant in results["variants"])

@@ -17,6 +17,7 @@ from micron_bert_hf import MicronBertForPreTraining, MicronBertImageProcessor
 from micron_bert_hf.data import FramePairs
 from micron_bert_hf.evaluation import attention_drop_features, linear_probe
 from micron_bert_hf.synthetic.dataset_writer import iterate_samples
+from micron_bert_hf.training import read_provenance
 
 
 def main() -> None:
@@ -37,13 +38,14 @@ def main() -> None:
         return {name: scores[name] for name in ("uf1", "uar", "accuracy")}
 
     name = json.loads((options.dataset / "parameters.json").read_text())["parameters"]["name"]
-    seen = json.loads((options.model / "provenance.json").read_text())["subjects"].get(name, [])
+    seen = read_provenance(options.model)
+    is_seen = bool(set(seen.subjects.get(name, ())) & set(pairs.subject_ids))
     results = {
         "dataset": name,
         "num_pairs": len(pairs),
         "subjects": len(set(pairs.subject_ids)),
-        # people that are tested on were pretrained on: the number is no number about new people
-        "transductive": bool(set(seen) & set(pairs.subject_ids)),
+        # people that are tested on were pretrained on: the number is no number about new people; None: not known
+        "transductive": True if is_seen else False if seen.is_complete else None,
     }
     results["pretrained"] = probe(model)
     results["random"] = []

@@ -154,12 +154,17 @@ def evaluate(
     OUTPUT gets predictions.parquet, results.json and figures. A run that was interrupted goes on where it was.
     Example: micron-bert evaluate demo_output/model mer-synth --protocol group_kfold:5 --seeds 3 --jobs 2
     """
+    from .evaluation import FoldsFailed
     from .experiments import EvaluationRequest, run_evaluation
 
     request = EvaluationRequest(
         checkpoint, dataset, protocol, tuple(range(seeds)), output, recipe, label_map, split, crop, ignore_head
     )
-    print(run_evaluation(request, num_processes=jobs))
+    try:
+        print(run_evaluation(request, num_processes=jobs))
+    except FoldsFailed as error:
+        typer.echo(f"micron-bert: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -184,7 +189,7 @@ def main() -> None:
     """
     try:
         app()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         typer.echo(f"micron-bert: {error}", err=True)
         raise SystemExit(1) from error
     except ModuleNotFoundError as error:

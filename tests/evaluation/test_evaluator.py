@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 from numpy.testing import assert_array_equal
 
-from micron_bert_hf.data import read_samples
+from micron_bert_hf.data import SeenPeople, read_samples
 from micron_bert_hf.evaluation import (
     REFERENCE_METHODS,
     FoldsFailed,
@@ -86,8 +86,8 @@ class NearestMean:
     def identity(self, label_names):
         return {"a setting": 1}
 
-    def seen_subjects(self):
-        return {}
+    def seen_people(self):
+        return SeenPeople()
 
     def check(self, label_names):
         pass
@@ -190,6 +190,27 @@ def test_a_poisoned_held_out_fold_changes_nothing_in_training(make_samples, tmp_
         assert_array_equal(seen[0][key], seen[1][key])
 
 
+class Rememberer(NearestMean):
+    """Knows every pair again whose label it was ever given: those of other folds are held out here."""
+
+    def __init__(self):
+        super().__init__()
+        self.labels = {}
+
+    def fit(self, train, seed):
+        self.labels |= {pair.tobytes(): label for pair, label in zip(train.inputs, train.labels)}
+        return partial(_recall, dict(self.labels), len(train.label_names))
+
+
+def _recall(labels, num_labels, inputs):
+    return np.eye(num_labels)[[labels.get(pair.tobytes(), 0) for pair in inputs]]
+
+
+def test_no_method_remembers_another_fold(make_samples, tmp_path):
+    """Answering from memory gives what always naming the first class gives."""
+    assert run(Rememberer, make_samples, tmp_path / "out", seeds=(0, 1))["uf1"] == pytest.approx(1 / 6)
+
+
 @pytest.mark.parametrize(("how", "num_processes"), [("raises", 1), ("killed", 2)])
 def test_a_crashed_fold_is_reported_and_run_again_alone(make_samples, tmp_path, how, num_processes):
     make_method = partial(NearestMean, tmp_path / "seen", tmp_path / how)
@@ -265,19 +286,27 @@ def test_what_cannot_be_evaluated_is_refused_before_training(tmp_path):
 
 
 class Transductive(NearestMean):
-    def seen_subjects(self):
-        return {"faces": ("s01", "s99")}
+    is_complete = True
+
+    def seen_people(self):
+        return SeenPeople({"faces": ("s01", "s99")}, self.is_complete)
+
+
+class PerhapsTransductive(Transductive):
+    is_complete = False
 
 
 class Unknown(NearestMean):
-    def seen_subjects(self):
-        return None
+    def seen_people(self):
+        return SeenPeople({"faces": ("s99",)}, is_complete=False)
 
 
 def test_a_method_that_has_seen_the_people_is_marked(make_samples, tmp_path):
     results = run(Transductive, make_samples, tmp_path / "seen")
     assert results["transductive"] is True and results["num_seen_test_subjects"] == 1
     assert "TRANSDUCTIVE: 1 of the people" in score_predictions(tmp_path / "seen")
+    # whoever is known to have been seen was; whether others were is open
+    assert run(PerhapsTransductive, make_samples, tmp_path / "perhaps")["transductive"] is True
     assert run(Unknown, make_samples, tmp_path / "unknown")["transductive"] is None
     assert "Nobody wrote down" in score_predictions(tmp_path / "unknown")
 

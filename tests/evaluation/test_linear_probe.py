@@ -99,7 +99,9 @@ def test_the_script_compares_with_random_weights_and_says_who_was_seen(tmp_path)
     MicronBertForPreTraining(MicronBertConfig(**FIELDS)).save_pretrained(tmp_path / "model")
     PROCESSOR.save_pretrained(tmp_path / "model")
     for seen, is_transductive in ((["s009"], False), (["s001"], True)):
-        (tmp_path / "model" / "provenance.json").write_text(json.dumps({"subjects": {"synthetic": seen}}))
+        (tmp_path / "model" / "provenance.json").write_text(
+            json.dumps({"subjects": {"synthetic": seen}, "is_complete": True})
+        )
         process = subprocess.run(
             [sys.executable, ROOT / "examples" / "run_linear_probe.py", tmp_path / "model", tmp_path / "faces"],
             capture_output=True,

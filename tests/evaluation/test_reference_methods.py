@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 
+from micron_bert_hf.data import SeenPeople
 from micron_bert_hf.evaluation.methods import TrainingPairs
 from micron_bert_hf.evaluation.reference_methods import (
     REFERENCE_METHODS,
@@ -70,7 +71,7 @@ def make_pairs(inputs, labels, label_names=LABELS):
 def test_each_says_what_it_is(key):
     method = pickle.loads(pickle.dumps(REFERENCE_METHODS[key]))()
     assert method.needs_motion == (key == "true_flow") and method.uses_seed == (key == "ststnet")
-    assert method.seen_subjects() == {} and method.check(("one", "two", "three")) is None
+    assert method.seen_people() == SeenPeople() and method.check(("one", "two", "three")) is None
     assert json.loads(json.dumps(method.identity(("a", "b")))) == method.identity(("a", "b"))
     names = [make().name for make in REFERENCE_METHODS.values()]
     assert len(set(names)) == len(names)

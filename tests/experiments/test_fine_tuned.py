@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset, Features, Image, Value
 
 from micron_bert_hf import MicronBertConfig, MicronBertForMicroExpressionClassification, MicronBertImageProcessor
-from micron_bert_hf.data import read_samples
+from micron_bert_hf.data import SeenPeople, read_samples
 from micron_bert_hf.evaluation import PredictionTable, TrainingPairs, as_is, evaluate, group_kfold
 from micron_bert_hf.experiments import (
     EvaluationRequest,
@@ -72,7 +72,9 @@ def classifier(tmp_path):
     config = MicronBertConfig(**MODEL, id2label=dict(enumerate(NAMES)), label2id={n: i for i, n in enumerate(NAMES)})
     MicronBertForMicroExpressionClassification(config).save_pretrained(tmp_path / "classifier")
     MicronBertImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "classifier")
-    (tmp_path / "classifier" / "provenance.json").write_text(json.dumps({"subjects": {"faces": ["s1"]}}))
+    (tmp_path / "classifier" / "provenance.json").write_text(
+        json.dumps({"subjects": {"faces": ["s1"]}, "is_complete": True})
+    )
     return tmp_path / "classifier"
 
 
@@ -96,7 +98,7 @@ def test_a_fold_is_a_function_of_its_training_people_and_the_seed(faces, recipe_
         "Attention drop": (8, 2, 2),
         "Patch of interest": (8, 2, 2),
     }
-    assert method.seen_subjects() == {} and method.name == "tiny"
+    assert method.seen_people() == SeenPeople() and method.name == "tiny"
 
 
 def test_epochs_may_be_chosen_within_the_training_people(faces, recipe_file):

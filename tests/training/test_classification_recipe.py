@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Image, List, Value
 from hub_server import HubServer
 
 from micron_bert_hf import MicronBertForMicroExpressionClassification, MicronBertImageProcessor
-from micron_bert_hf.data import FramePairs, read_samples
+from micron_bert_hf.data import FramePairs, SeenPeople, read_samples
 from micron_bert_hf.data.face_box import NUM_LANDMARKS
 from micron_bert_hf.hub import save_for_hub
 from micron_bert_hf.training import (
@@ -145,7 +145,7 @@ def test_training_leaves_a_model_and_whom_it_has_seen(read, tmp_path, dataset):
     assert folder == tmp_path / "out" / "model"
     history = json.loads((tmp_path / "out" / "training" / "history.json").read_text())
     assert [entry["epoch"] for entry in history] == [1.0, 2.0] and "validation_uf1" in history[0]
-    assert read_provenance(folder) == {"a": ("s0", "s1", "s2"), "b": ("s0",)}
+    assert read_provenance(folder) == SeenPeople({"a": ("s0", "s1", "s2"), "b": ("s0",)})
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["is_complete"] and provenance["fingerprint"] == read_samples(dataset).fingerprint
     model = MicronBertForMicroExpressionClassification.from_pretrained(folder)
@@ -179,9 +179,12 @@ def test_a_model_that_is_started_from_hands_on_whom_it_has_seen(read, make_pretr
     unknown = json.loads((train_classifier(unknown) / "provenance.json").read_text())
     assert not unknown["is_complete"] and set(unknown["subjects"]) == {"a", "b"}
 
-    (start / "provenance.json").write_text(json.dumps({"subjects": {"clips": ["x"], "b": ["s7"]}}))
+    (start / "provenance.json").write_text(
+        json.dumps({"subjects": {"clips": ["x"], "b": ["s7"]}, "is_complete": True})
+    )
     folder = train_classifier(read(*options))
-    assert read_provenance(folder) == {"a": ("s0", "s1", "s2"), "b": ("s0", "s7"), "clips": ("x",)}
+    seen = {"a": ("s0", "s1", "s2"), "b": ("s0", "s7"), "clips": ("x",)}
+    assert read_provenance(folder) == SeenPeople(seen)
     assert json.loads((folder / "provenance.json").read_text())["is_complete"]
     loaded = load_classifier(folder, ("lower", "upper"), seed=0)
     assert loaded.config.classifier_dropout == 0.1

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from micron_bert_hf import MicronBertForMicroExpressionClassification
+from micron_bert_hf.data import SeenPeople
 from micron_bert_hf.hub import save_for_hub
 from micron_bert_hf.training import (
     classifier_from_pretrained,
@@ -118,12 +119,19 @@ def test_a_fingerprint_sees_every_bit(make_pretraining_model):
 
 
 def test_who_was_seen_is_read_from_beside_the_weights(tmp_path):
-    assert read_provenance(tmp_path) == {}
-    content = {"subjects": {"casme2": ["sub02", "sub01"], "synthetic": []}, "steps": 3}
+    assert read_provenance(tmp_path) == SeenPeople(is_complete=False)
+    content = {"subjects": {"casme2": ["sub02", "sub01"], "synthetic": []}, "is_complete": True, "steps": 3}
     (tmp_path / "provenance.json").write_text(json.dumps(content))
-    assert read_provenance(tmp_path) == {"casme2": ("sub01", "sub02"), "synthetic": ()}
-    assert read_provenance("nobody/nothing") == {}  # offline: nobody knows
-    for text in ("{", "{}", '{"subjects": 3}', '{"subjects": {"a": 1}}'):
+    assert read_provenance(tmp_path) == SeenPeople({"casme2": ("sub01", "sub02"), "synthetic": ()})
+    assert read_provenance("nobody/nothing") == SeenPeople(is_complete=False)  # offline: nobody knows
+    whole = '{"subjects": {"a": ["b"]}}'
+    for text in (
+        "{",
+        "{}",
+        '{"subjects": 3, "is_complete": true}',
+        '{"subjects": {"a": 1}, "is_complete": true}',
+        whole,
+    ):
         (tmp_path / "provenance.json").write_text(text)
         with pytest.raises(ValueError, match="must hold `subjects`"):
             read_provenance(tmp_path)

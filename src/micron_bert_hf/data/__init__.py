@@ -17,6 +17,7 @@ from .label_maps import LABEL_MAPS, LabelMap
 from .pair_order import PairOrder, batches_of_rank
 from .pairs import ClassificationCollator, FramePairs, crop_to_face, per_sample_generator
 from .samples import SampleSet, read_samples
+from .seen_people import SeenPeople
 from .splits import SubjectSplit, check_subjects_disjoint, deal_subjects, holdout_subjects, person_ids
 
 
@@ -35,6 +36,7 @@ __all__ = [
     "PairOrder",
     "PairViews",
     "SampleSet",
+    "SeenPeople",
     "SubjectSplit",
     "augment_pairs",
     "batches_of_rank",

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,17 @@ class Job:
 
 class FoldRunner:
     """
-    Runs folds in one process. Prepared inputs are kept, since preparing a pair depends on nothing but the pair.
+    Runs folds in one process. Prepared inputs are kept, since preparing a pair depends on nothing but the pair; a
+    method is made anew for every fold, since one that is held out here was learnt from there, and none may remember.
 
     Args:
-        method, samples: whose labels stay here: `fit` gets those of training people, nobody gets the others'.
+        make_method: makes the method.
+        samples: whose labels stay here: `fit` gets those of training people, nobody gets the others'.
     """
 
-    def __init__(self, method: Method, samples: SampleSet):
-        self.method = method
+    def __init__(self, make_method: Callable[[], Method], samples: SampleSet):
+        self.make_method = make_method
+        self.preparing = make_method()
         self.samples = samples
         self.people = person_ids(samples.datasets, samples.subject_ids)
         self._inputs: dict[int, np.ndarray] = {}
@@ -87,7 +90,8 @@ class FoldRunner:
         """`(len(indices), ...)`: what the method sees of these pairs."""
         for index in indices:
             if index not in self._inputs:
-                self._inputs[index] = self.method.prepare(self.samples.row(index, motion=self.method.needs_motion))
+                row = self.samples.row(index, motion=self.preparing.needs_motion)
+                self._inputs[index] = self.preparing.prepare(row)
         return np.stack([self._inputs[index] for index in indices])
 
     def run(self, job: Job) -> tuple[PredictionTable, dict[str, np.ndarray]]:
@@ -107,12 +111,12 @@ class FoldRunner:
             subject_ids=tuple(self.people[index] for index in fold.train_indices),
             label_names=samples.label_names,
         )
-        predictor = self.method.fit(train, job.seed)
+        predictor = self.make_method().fit(train, job.seed)
         scores = np.asarray(predictor(self.inputs(fold.test_indices)), np.float64)
         expected = (len(fold.test_indices), len(samples.label_names))
         if scores.shape != expected or not np.isfinite(scores).all():
             raise ValueError(
-                f"{self.method.name} must answer {job} with finite scores of shape {expected}, got shape"
+                f"{self.preparing.name} must answer {job} with finite scores of shape {expected}, got shape"
                 f" {scores.shape} with {int((~np.isfinite(scores)).sum())} that are not finite."
             )
         labels = samples.labels[list(fold.test_indices)]
@@ -147,7 +151,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """
     Args:
-        make_method, make_samples: are called once here and once in every process, so they must be picklable
+        make_method: called for every fold; one method learns from one fold's people and from no others.
+        make_samples: called once here and once in every process. Both must be picklable
             (`functools.partial(read_samples, "faces")`).
         protocol: who is held out when.
         seeds: of training; a method without chance runs the first one only.
@@ -198,7 +203,7 @@ def evaluate(
         if todo:
             (output_dir / RESULTS_NAME).unlink(missing_ok=True)
         start = time.perf_counter()
-        failed = _run_jobs(todo, folds_dir, make_method, make_samples, method, samples, num_processes, progress)
+        failed = _run_jobs(todo, folds_dir, make_method, make_samples, samples, num_processes, progress)
         _add_seconds(folds_dir, time.perf_counter() - start)
         if failed:
             lines = "\n".join(f"  {job}: {reason}" for job, reason in failed.items())
@@ -235,7 +240,7 @@ def _start_worker(make_method: Callable[[], Method], make_samples: Callable[[], 
     global _runner
     torch.set_num_threads(num_threads)
     disable_progress_bar()  # of each fold's loading of weights, through the bar of the folds
-    _runner = FoldRunner(make_method(), make_samples())
+    _runner = FoldRunner(make_method, make_samples())
 
 
 def _run_in_worker(job: Job, folds_dir: Path) -> str | None:
@@ -267,7 +272,6 @@ def _run_jobs(
     folds_dir: Path,
     make_method: Callable[[], Method],
     make_samples: Callable[[], SampleSet],
-    method: Method,
     samples: SampleSet,
     num_processes: int,
     progress: bool,
@@ -275,7 +279,7 @@ def _run_jobs(
     failed: dict[Job, str] = {}
     with tqdm(total=len(jobs), desc="evaluate", unit="fold", disable=not progress) as bar:
         if num_processes == 1 or len(jobs) < 2:
-            runner = FoldRunner(method, samples)
+            runner = FoldRunner(make_method, samples)
             outcomes: Iterator[tuple[Job, str | None]] = ((job, _run_and_keep(runner, job, folds_dir)) for job in jobs)
         else:
             outcomes = _run_in_processes(jobs, folds_dir, make_method, make_samples, num_processes)
@@ -358,7 +362,6 @@ def _finish(
         [samples.sample_ids[index] for index in tested], [samples.datasets[index] for index in tested]
     )
     folds = {job.fold.name: job.fold for job in jobs if job.fold.train_indices}
-    seen = method.seen_subjects()
     description = {
         "method": method.name,
         "protocol": protocol.name,
@@ -368,7 +371,7 @@ def _finish(
         "crop": samples.crop,
         "data_fingerprint": samples.fingerprint,
         "settings": identity["settings"],
-        "seen_subjects": None if seen is None else {name: list(people) for name, people in seen.items()},
+        "seen_people": asdict(method.seen_people()),
         # what always answering with the most frequent training class needs to know
         "majority_class": {
             name: samples.label_names[

@@ -15,6 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..data import SeenPeople
+
 
 # Prepared inputs `(num_pairs, ...)` to probabilities `(num_pairs, num_labels)`, rows of sum 1.
 Predictor = Callable[[np.ndarray], np.ndarray]
@@ -70,8 +72,8 @@ class Method(Protocol):
         """What decides its numbers, ready for JSON: settings, fingerprint of the weights it starts from."""
         ...
 
-    def seen_subjects(self) -> Mapping[str, tuple[str, ...]] | None:
-        """Dataset -> people that it has seen before, labelled or not, in pretraining for example; `None`: unknown."""
+    def seen_people(self) -> SeenPeople:
+        """Whom it has seen before it is asked to learn."""
         ...
 
     def check(self, label_names: tuple[str, ...]) -> None:

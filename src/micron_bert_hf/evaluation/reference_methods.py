@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 
+from ..data import SeenPeople
 from ..torch_threads import one_torch_thread
 from .methods import Method, Predictor, TrainingPairs
 
@@ -55,8 +56,8 @@ class _ReferenceMethod:
     needs_motion = False
     uses_seed = False
 
-    def seen_subjects(self) -> dict[str, tuple[str, ...]]:
-        return {}
+    def seen_people(self) -> SeenPeople:
+        return SeenPeople()
 
     def check(self, label_names: tuple[str, ...]) -> None:
         pass

@@ -1,12 +1,13 @@
 """From a table of predictions, and nothing else, to every number and picture that is reported of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data import SampleSet, crop_to_face
+from ..data import SampleSet, SeenPeople, crop_to_face
 from ..visualization import save_figure
 from ..visualization.evaluation import (
     calibration_figure,
@@ -55,8 +56,8 @@ def summarize(table: PredictionTable, description: Mapping[str, Any]) -> dict[st
     Args:
         table: one prediction a sample and seed.
         description: what the table cannot know, as `predictions.parquet` carries it: method, protocol, label map,
-            where and when; goes into the result as it is. `majority_class` (fold -> class) and `seen_subjects`
-            (dataset -> people) are evaluated here.
+            where and when; goes into the result as it is. `majority_class` (fold -> class) and `seen_people`
+            ([`~micron_bert_hf.data.SeenPeople`] as a mapping) are evaluated here.
 
     Returns:
         Ready for JSON. `uf1`, `uar` and `accuracy` are means over seeds of scores pooled over all folds, `*_sd` their
@@ -70,8 +71,8 @@ def summarize(table: PredictionTable, description: Mapping[str, Any]) -> dict[st
     pooled = confusions.sum(axis=(0, 1))
     datasets = sorted(set(table.datasets))
     bins = reliability_bins(table.scores, table.labels)
-    seen_subjects = description.get("seen_subjects")
-    seen = {(dataset, subject) for dataset, subjects in (seen_subjects or {}).items() for subject in subjects}
+    seen = description.get("seen_people", asdict(SeenPeople(is_complete=False)))
+    seen_here = {(name, subject) for name, subjects in seen["subjects"].items() for subject in subjects} & set(people)
     return {
         "dataset": " + ".join(datasets),
         **description,
@@ -101,9 +102,9 @@ def summarize(table: PredictionTable, description: Mapping[str, Any]) -> dict[st
         "calibration": {"expected_calibration_error": expected_calibration_error(bins), "bins": bins},
         "majority_baseline": _majority(by_seed[seeds[0]], description.get("majority_class", {})),
         # people that are tested on were seen before, in pretraining for example: no number about new people; `None`
-        # where nobody wrote down who was
-        "transductive": None if seen_subjects is None else bool(seen & set(people)),
-        "num_seen_test_subjects": len(seen & set(people)),
+        # where it is not known
+        "transductive": True if seen_here else False if seen["is_complete"] else None,
+        "num_seen_test_subjects": len(seen_here),
     }
 
 

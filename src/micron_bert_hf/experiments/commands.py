@@ -34,13 +34,13 @@ class EvaluationRequest:
     """
     Args:
         checkpoint (`str`): a model's folder or repository, a classification recipe, or the name of a reference method.
-        dataset (`str`): see [`~micron_bert_hf.training.LabelledDataArguments`], also for the last but one three.
+        dataset (`str`): see [`~micron_bert_hf.training.LabelledDataArguments`], as for `label_map`, `split`, `crop`.
         protocol (`str`): see [`parse_protocol`].
         seeds (`tuple[int, ...]`)
         output (`Path`, *optional*): made up from method, dataset and protocol when absent.
         recipe (`Path`, *optional*): how `checkpoint`, a model, is fine-tuned.
-        label_map, split, crop
-        ignore_head (`bool`)
+        label_map, split, crop: of the dataset.
+        ignore_head (`bool`): learn a new head where the model has one.
     """
 
     checkpoint: str

@@ -10,12 +10,19 @@ import numpy as np
 import torch
 
 from ..configuration_micron_bert import MicronBertConfig
-from ..data import FramePairs, holdout_subjects
+from ..data import FramePairs, SeenPeople, holdout_subjects
 from ..data.pairs import process_rows
 from ..evaluation import Predictor, TrainingPairs, evaluate, parse_protocol
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForMicroExpressionClassification, attention_drop
-from ..training import ClassificationRecipe, fine_tune, load_classifier, read_provenance, weights_fingerprint
+from ..training import (
+    ClassificationRecipe,
+    check_image_size,
+    fine_tune,
+    load_classifier,
+    read_provenance,
+    weights_fingerprint,
+)
 
 
 PREDICTION_BATCH_SIZE = 32
@@ -46,20 +53,16 @@ class FineTunedMicronBert:
             "start_fingerprint": weights_fingerprint(recipe.make_model(label_names, seed=0)),
             "ignore_head": recipe.start.ignore_head,
             "model": dict(recipe.model),
-            "arguments": _jsonable(asdict(recipe.arguments)),
+            "arguments": asdict(recipe.arguments),
             "num_validation_subjects": recipe.run.num_validation_subjects,
-            "image_processor": _jsonable(self._image_processor.to_dict()),
+            "image_processor": self._image_processor.to_dict(),
         }
 
-    def seen_subjects(self) -> Mapping[str, tuple[str, ...]] | None:
-        seen = self.recipe.seen_subjects()
-        return seen if seen or self.recipe.start.model_name_or_path is None else None
+    def seen_people(self) -> SeenPeople:
+        return self.recipe.seen_people()
 
     def check(self, label_names: tuple[str, ...]) -> None:
-        model = self.recipe.make_model(label_names, seed=0)
-        size = self._image_processor.size["height"], self._image_processor.size["width"]
-        if size != model.config.image_height_width:
-            raise ValueError(f"The image processor makes {size}, the model takes {model.config.image_height_width}.")
+        check_image_size(self._image_processor, self.recipe.make_model(label_names, seed=0).config)
 
     def prepare(self, row: Mapping[str, Any]) -> np.ndarray:
         """`pixel_values (2, C, H, W)` float32 of the face."""
@@ -103,17 +106,18 @@ class FixedClassifier:
         return {
             "model": self._path,
             "fingerprint": weights_fingerprint(self._load()),
-            "image_processor": _jsonable(self._image_processor.to_dict()),
+            "image_processor": self._image_processor.to_dict(),
         }
 
-    def seen_subjects(self) -> Mapping[str, tuple[str, ...]] | None:
-        return read_provenance(self._path) or None
+    def seen_people(self) -> SeenPeople:
+        return read_provenance(self._path)
 
     def check(self, label_names: tuple[str, ...]) -> None:
         if set(label_names) != set(self._label_names):
             raise ValueError(
                 f"{self._path} tells {list(self._label_names)} apart, and the data has {list(label_names)}."
             )
+        check_image_size(self._image_processor, self._load().config)
 
     def prepare(self, row: Mapping[str, Any]) -> np.ndarray:
         """`pixel_values (2, C, H, W)` float32 of the face."""
@@ -188,10 +192,3 @@ def evaluate_recipe(recipe: ClassificationRecipe, *, figures: bool = True) -> di
         figures=figures,
         progress=run.progress,
     )
-
-
-def _jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if isinstance(value, (int, float, bool, type(None))) else str(value)
-        for name, value in values.items()
-    }

@@ -2,6 +2,7 @@
 
 from .classification_recipe import ClassificationRecipe, read_classification_recipe, train_classifier
 from .classifiers import (
+    check_image_size,
     classifier_from_pretrained,
     load_classifier,
     new_classifier,
@@ -29,6 +30,7 @@ __all__ = [
     "parameter_groups",
     "pretrain",
     "read_classification_recipe",
+    "check_image_size",
     "read_provenance",
     "read_recipe",
     "train_classifier",

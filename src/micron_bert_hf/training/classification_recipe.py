@@ -20,13 +20,13 @@ from typing import Any
 from accelerate import PartialState
 from huggingface_hub import HfApi
 
-from ..data import FramePairs, SampleSet, holdout_subjects, person_ids, read_samples
+from ..data import FramePairs, SampleSet, SeenPeople, holdout_subjects, person_ids, read_samples
 from ..data.pairs import process_rows
 from ..hub import save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
 from ..run_files import write_json
-from .classifiers import load_classifier, new_classifier, read_provenance
+from .classifiers import check_image_size, load_classifier, new_classifier, read_provenance
 from .fine_tuning import FineTuningArguments, fine_tune
 from .recipes import make_image_processor, make_preset, parse_command_line
 from .run_folder import PROVENANCE_NAME
@@ -184,10 +184,10 @@ class ClassificationRecipe:
         """Frames to the model's size; the processor of `model_name_or_path` if there is one."""
         return make_image_processor(self.start.model_name_or_path, self.model)
 
-    def seen_subjects(self) -> dict[str, tuple[str, ...]]:
+    def seen_people(self) -> SeenPeople:
         """Whom the model that is started from has seen; see [`read_provenance`]."""
         path = self.start.model_name_or_path
-        return {} if path is None else read_provenance(path)
+        return SeenPeople() if path is None else read_provenance(path)
 
 
 def read_classification_recipe(command_line: Sequence[str]) -> ClassificationRecipe:
@@ -240,9 +240,7 @@ def train_classifier(recipe: ClassificationRecipe) -> Path:
         HfApi().create_repo(run.push_to_hub, private=run.private, exist_ok=True)
     samples = recipe.read_samples()
     model, image_processor = recipe.make_model(samples.label_names, arguments.seed), recipe.make_image_processor()
-    size = image_processor.size["height"], image_processor.size["width"]
-    if size != model.config.image_height_width:
-        raise ValueError(f"The image processor makes {size}, the model takes {model.config.image_height_width}.")
+    check_image_size(image_processor, model.config)
     pairs, validation = pairs_of_samples(samples, image_processor), None
     if run.num_validation_subjects is not None:
         split = holdout_subjects(pairs.subject_ids, num_test_subjects=run.num_validation_subjects, seed=arguments.seed)
@@ -270,21 +268,18 @@ def train_classifier(recipe: ClassificationRecipe) -> Path:
 
 def _write_provenance(folder: Path, recipe: ClassificationRecipe, samples: SampleSet) -> None:
     """What an evaluation must know of the model: who was in its training."""
-    before = recipe.seen_subjects()
-    subjects = {name: set(people) for name, people in before.items()}
+    own: dict[str, set[str]] = {}
     for dataset, subject in zip(samples.datasets, samples.subject_ids):
-        subjects.setdefault(dataset, set()).add(subject)
-    path = recipe.start.model_name_or_path
+        own.setdefault(dataset, set()).add(subject)
+    seen = recipe.seen_people().union(SeenPeople({dataset: tuple(people) for dataset, people in own.items()}))
     content: Mapping[str, Any] = {
         "dataset": recipe.data.dataset,
         "label_map": samples.label_map,
         "crop": samples.crop,
         "fingerprint": samples.fingerprint,
         "num_pairs": len(samples),
-        "subjects": {name: sorted(people) for name, people in sorted(subjects.items())},
-        "started_from": path,
-        # whoever is not named may have been seen all the same, where nobody wrote it down
-        "is_complete": path is None or bool(before),
+        **asdict(seen),
+        "started_from": recipe.start.model_name_or_path,
         "arguments": asdict(recipe.arguments),
     }
     write_json(folder / PROVENANCE_NAME, content)

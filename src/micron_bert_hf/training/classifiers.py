@@ -1,7 +1,7 @@
 """Classifiers to fine-tune: over the encoder of any Micron-BERT, from memory, a folder or the Hub.
 
 model = load_classifier("OUT", ("negative", "positive", "surprise"), seed=0)
-seen = read_provenance("OUT")  # {"mer-synth-v1-pretrain": ("s0000", ...)}; {} if nobody wrote it down
+seen = read_provenance("OUT")  # SeenPeople({"mer-synth-v1-pretrain": ("s0000", ...)}, is_complete=True)
 """
 
 import hashlib
@@ -16,6 +16,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from ..configuration_micron_bert import MicronBertConfig
+from ..data import SeenPeople
+from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForMicroExpressionClassification,
     MicronBertForPreTraining,
@@ -110,7 +112,7 @@ def load_classifier(
         return _classifier_over(encoder, label_names, config_fields)
 
 
-def read_provenance(name_or_path: str | os.PathLike) -> dict[str, tuple[str, ...]]:
+def read_provenance(name_or_path: str | os.PathLike) -> SeenPeople:
     """
     The people a saved model has seen, as `provenance.json` beside its weights says.
 
@@ -118,24 +120,37 @@ def read_provenance(name_or_path: str | os.PathLike) -> dict[str, tuple[str, ...
         name_or_path: a folder, or a repository on the Hub.
 
     Returns:
-        Dataset -> `subject_id`s, sorted. Empty if there is no such file: nobody knows.
+        Nobody, and not complete, if there is no such file.
 
     Raises:
-        ValueError: the file says nothing of subjects.
+        ValueError: the file does not say whom, or whether they are all.
     """
     path = Path(name_or_path) / PROVENANCE_NAME
     if not Path(name_or_path).is_dir():
         try:
             path = Path(hf_hub_download(os.fspath(name_or_path), PROVENANCE_NAME))
         except EntryNotFoundError:  # also offline, for a file that is not in the cache
-            return {}
+            return SeenPeople(is_complete=False)
     if not path.exists():
-        return {}
+        return SeenPeople(is_complete=False)
     try:
-        subjects = json.loads(path.read_text(encoding="utf-8"))["subjects"]
-        return {dataset: tuple(sorted(people)) for dataset, people in subjects.items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        subjects = {dataset: tuple(sorted(people)) for dataset, people in content["subjects"].items()}
+        return SeenPeople(subjects, content["is_complete"] is True)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} must hold `subjects`, dataset to subjects; it does not: {error!r}.") from error
+        raise ValueError(
+            f"{path} must hold `subjects`, dataset to subjects, and `is_complete`; it does not: {error!r}."
+        ) from error
+
+
+def check_image_size(image_processor: MicronBertImageProcessor, config: MicronBertConfig) -> None:
+    """
+    Raises:
+        ValueError: the processor makes frames of another size than the model takes.
+    """
+    size = image_processor.size["height"], image_processor.size["width"]
+    if size != config.image_height_width:
+        raise ValueError(f"The image processor makes {size}, the model takes {config.image_height_width}.")
 
 
 def weights_fingerprint(model: torch.nn.Module) -> str:

@@ -33,6 +33,7 @@ from ..data import (
     PairCollator,
     PairOrder,
     PairViews,
+    SeenPeople,
     batches_of_rank,
 )
 from ..data.pair_order import DEFAULT_NUM_STREAMS
@@ -44,6 +45,7 @@ from ..modeling_micron_bert import (
     teacher_temperature_at_epoch,
 )
 from .checkpoints import load_checkpoint, read_history, save_checkpoint
+from .classifiers import check_image_size, read_provenance
 from .interruption import StopRequest, ignore_signals
 from .monitoring import CollapseMonitor, Stopwatch, teacher_entropy, teacher_sharpness, token_variance
 from .optimization import (
@@ -241,9 +243,7 @@ class _Pretraining:
         if model.teacher is not None and arguments.num_crops < 2:
             raise ValueError(f"Self-distillation needs `num_crops` of at least 2, got {arguments.num_crops}.")
         self.image_size = model.config.image_height_width
-        size = image_processor.size
-        if (size["height"], size["width"]) != self.image_size:
-            raise ValueError(f"The image processor makes {dict(size)}, the model takes {self.image_size}.")
+        check_image_size(image_processor, model.config)
         self.arguments, self.options = arguments, run
         self.unwrapped = model
         self.image_processor = image_processor
@@ -534,13 +534,16 @@ class _Pretraining:
         }
 
     def _provenance(self) -> dict[str, Any]:
-        """What an evaluation must know of the pretraining: who was in it."""
+        """What an evaluation must know of the pretraining: who was in it, and in what it went on from."""
+        start = self.unwrapped.config._name_or_path
+        before = read_provenance(start) if start else SeenPeople()
+        seen = before.union(SeenPeople({name: tuple(people) for name, people in self.index.subjects.items()}))
         return {
             "clips": str(self.clips.name),
             "fingerprint": self.index.fingerprint,
             "num_clips": self.index.total_clips,
             "num_frames": self.index.num_frames,
-            "subjects": {dataset: list(subjects) for dataset, subjects in self.index.subjects.items()},
+            **asdict(seen),
             "steps": self.num_steps,
             "pairs_per_step": self.pairs_per_step,
         }
