@@ -1,57 +1,13 @@
 """Unweighted average recall of micro-expression recognition, a module of `evaluate`."""
 
-from collections.abc import Sequence
-
-import datasets
-import evaluate
-
-from micron_bert_hf.evaluation.metrics import score_columns
+from micron_bert_hf.evaluation import evaluate_module
 
 
-_DESCRIPTION = """\
+class Uar(evaluate_module.PooledScores):
+    description = """\
 Unweighted average recall (UAR): recall = TP / n of every class from counts pooled over all predictions, and the plain
 mean over ALL classes of a fixed label set; a class that never occurs among the references counts as 0. It is
 scikit-learn's balanced accuracy when every class occurs.
 """
-
-_INPUTS = """
-Args:
-    predictions, references: class numbers in [0, num_labels), all that were ever predicted: no mean over batches or
-        folds is this score.
-    num_labels: size of the label set, whether or not every class occurs; or
-    label_names: its classes in order.
-
-Returns:
-    `{"uar"}` in [0, 1].
-"""
-
-_CITATION = """\
-@inproceedings{see2019megc,
-    author={See, John and Yap, Moi Hoon and Li, Jingting and Hong, Xiaopeng and Wang, Su-Jing},
-    title={{MEGC} 2019 -- The Second Facial Micro-Expressions Grand Challenge},
-    booktitle={14th IEEE International Conference on Automatic Face and Gesture Recognition},
-    year={2019}
-}
-"""
-
-
-class Uar(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            # as int64 a probability of 0.7 handed in by mistake would silently become class 0; here it is refused
-            features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("float64")}
-            ),
-        )
-
-    def _compute(
-        self,
-        predictions: Sequence[float],
-        references: Sequence[float],
-        num_labels: int | None = None,
-        label_names: Sequence[str] | None = None,
-    ) -> dict[str, float]:
-        return {"uar": score_columns(predictions, references, num_labels, label_names)["uar"]}
+    returns = '`{"uar"}` in [0, 1].'
+    score_names = ("uar",)
