@@ -54,7 +54,6 @@ TINY = dict(
 )
 WINDOWED = dict(
     attention_mode="windowed",
-    pretext_task="displacement",
     pooling="positions",
     contextual_agreement="none",
     attention_window=5,
@@ -356,7 +355,7 @@ def test_displacement_loss_by_hand():
     true = torch.zeros(1, 2, 4, 8)
     true[:, 0, :, 4:] = 3.0
     true[:, 1, :, 4:] = 4.0
-    patches = patch_displacement(true, 8)
+    patches = patch_displacement(true, 2)
     assert_close(patches[0, 3], torch.tensor([3.0, 4.0]))
     assert_close(patches[0, 1], torch.zeros(2))
     assert_close(end_point_error(torch.zeros_like(patches), patches), torch.tensor(2.51), atol=1e-3, rtol=0.0)

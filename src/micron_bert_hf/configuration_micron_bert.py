@@ -44,8 +44,8 @@ class MicronBertConfig(PreTrainedConfig):
             `"diagonal"` is Diagonal Micro-Attention (paper, Eq. 9). `"full"` is ordinary cross attention, which the
             released checkpoint was trained with (`diag_att=False`). `"windowed"` is ours: each patch of frame 0 is
             compared with itself at every small displacement in frame 1, a softmax over the neighbourhood instead of
-            over all patches, on the features of a convolutional stem; the encoder then reads what moved where. See
-            [`WindowedDiagonalAttention`].
+            over all patches, on the features of a convolutional stem. The movement it finds is the value, and the
+            encoder says where it is of interest. See [`WindowedDiagonalAttention`].
         query_frame (`"reference"` or `"swapped"`, defaults to `"reference"`):
             `"reference"`: query from I_{t+delta}, key and value from I_{t/s} (paper, Eq. 8). `"swapped"`: query and
             value from I_{t/s}, key from I_{t+delta} (released code).
@@ -64,11 +64,11 @@ class MicronBertConfig(PreTrainedConfig):
             of up to 6 pixels either way. Windowed mode only. Ours.
         stem_hidden_size (`int`, defaults to 16): Channels of the convolutional stem. Windowed mode only. Ours.
         stem_output_size (`int`, defaults to 12): Features that are compared. Windowed mode only. Ours.
-        pretext_task (`"swapping"`, `"masking"` or `"displacement"`, defaults to `"swapping"`):
+        pretext_task (`"swapping"` or `"masking"`, defaults to `"swapping"`):
             What pretraining solves. `"swapping"`: restore I_t from it with patches of I_{t+delta} (paper).
             `"masking"`: restore it from itself with patches blanked, without a second frame: the masked-autoencoder
-            twin that the paper compares with, in the same architecture. `"displacement"`: find a known displacement
-            between a frame and its displaced copy; the task of windowed mode, and of it alone. Ours.
+            twin that the paper compares with, in the same architecture. Windowed mode has a task of its own: to find a
+            known displacement between a frame and its displaced copy, without an agreement loss. Ours.
         swap_ratio (`float`, defaults to 0.5): Share of the patches taken from I_{t+delta}, in [0, 1). A follow-up by a
             co-author's group states 0.5.
         swap_sampling (`"independent"` or `"blockwise"`, defaults to `"independent"`):
@@ -155,7 +155,7 @@ class MicronBertConfig(PreTrainedConfig):
     stem_hidden_size: int = 16
     stem_output_size: int = 12
 
-    pretext_task: Literal["swapping", "masking", "displacement"] = "swapping"
+    pretext_task: Literal["swapping", "masking"] = "swapping"
     swap_ratio: float | int = 0.5
     swap_sampling: Literal["independent", "blockwise"] = "independent"
     norm_pix_loss: bool = False
@@ -233,17 +233,12 @@ class MicronBertConfig(PreTrainedConfig):
             raise ValueError("`pooling` patch_of_interest needs `use_patch_of_interest` True, got False.")
 
     def validate_windowed_attention(self):
-        """The window has a middle, a patch has whole cells, and the pretext task and the pooling are of the mode."""
+        """The window has a middle, a patch has whole cells, and the pooling is one of the mode."""
         if self.attention_window < 3 or self.attention_window % 2 == 0:
             raise ValueError(f"`attention_window` must be odd and at least 3, got {self.attention_window}.")
         is_windowed = self.attention_mode == "windowed"
         if is_windowed and self.patch_size % 4 != 0:
             raise ValueError(f"`attention_mode` windowed needs a `patch_size` divisible by 4, got {self.patch_size}.")
-        if is_windowed != (self.pretext_task == "displacement"):
-            raise ValueError(
-                "`pretext_task` displacement and `attention_mode` windowed go together, got"
-                f" {self.pretext_task} and {self.attention_mode}."
-            )
         if is_windowed and self.pooling == "change":
             raise ValueError("`pooling` change compares diagonals over all patches; windowed mode has none.")
 

@@ -9,8 +9,8 @@ models. Four things differ from what one expects of a ViT:
 * Diagonal Micro-Attention (DMA) is a softmax over all patches of which only the diagonal is kept; no N x N matrix is
   stored, forward or backward.
 * With `attention_mode="windowed"` (ours, off by default) the comparison comes first and the encoder after it: patches
-  are compared with themselves at small displacements on the features of a convolutional stem, and the tokens say what
-  moved where. The two modes share the encoder layers, the patch of interest, the heads and the outputs.
+  are compared with themselves at small displacements on the features of a convolutional stem, and from what was found
+  the encoder says where the movement is of interest. The modes share the encoder layers, the heads and the outputs.
 * The teacher of `contextual_agreement="self_distillation"` holds its weights as buffers: they are never trained, and
   come back frozen from `from_pretrained`.
 """
@@ -570,15 +570,12 @@ def restored_pixels(
     return unpatchify(patches, grid, patch_size)
 
 
-def patch_displacement(displacement: torch.FloatTensor, num_patches: int) -> torch.FloatTensor:
+def patch_displacement(displacement: torch.FloatTensor, patch_size: int) -> torch.FloatTensor:
     """
     The displacement of every pixel `(batch_size, 2, height, width)` averaged over patches: `(batch_size, num_patches,
     2)`, float32, patches row-major.
     """
-    height, width = displacement.shape[-2:]
-    rows = round((num_patches * height / width) ** 0.5)
-    pooled = nn.functional.adaptive_avg_pool2d(displacement.float(), (rows, num_patches // rows))
-    return pooled.flatten(2).transpose(1, 2)
+    return nn.functional.avg_pool2d(displacement.float(), patch_size).flatten(2).transpose(1, 2)
 
 
 def end_point_error(displacement: torch.FloatTensor, true: torch.FloatTensor) -> torch.FloatTensor:
@@ -1273,7 +1270,7 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
         super().__init__(config)
         self.micron_bert = MicronBertModel(config)
         self.decoder = self.displacement_head = self.projection_head = self.teacher = None
-        if config.pretext_task == "displacement":
+        if config.attention_mode == "windowed":
             self.displacement_head = nn.Linear(config.hidden_size, 2, bias=False)
         else:
             self.decoder = MicronBertDecoder(config)
@@ -1323,7 +1320,7 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
             return_loss (`bool`, defaults to `True`): Always computed; there so that Trainer finds an evaluation loss.
         """
         check_frames(pixel_values, self.config, ("batch", 2))
-        if self.config.pretext_task == "displacement":
+        if self.displacement_head is not None:
             return self._find_displacement(pixel_values, displacement, **kwargs)
         patch_size = self.config.patch_size
         grid = pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size
@@ -1365,7 +1362,7 @@ class MicronBertForPreTraining(MicronBertPreTrainedModel):
             raise ValueError(f"Windowed mode learns from a `displacement` of shape {expected}, got {given}.")
         outputs = self.micron_bert(pixel_values, **{**kwargs, "return_dict": True})
         # what is found, and what the patch of interest leaves of it once the head's movement is taken away
-        true = patch_displacement(displacement, outputs.displacement.shape[1])
+        true = patch_displacement(displacement, self.config.patch_size)
         found = end_point_error(outputs.displacement, true)
         trusted = self.displacement_head(outputs.last_hidden_state)
         loss = found + end_point_error(trusted, relative_displacement(true))

@@ -316,7 +316,6 @@ def test_batches_of_one_pair_have_no_variance_to_report(make_pretraining_model, 
 def test_windowed_attention_learns_from_displaced_frames(make_pretraining_model, run, tmp_path):
     fields = {
         "attention_mode": "windowed",
-        "pretext_task": "displacement",
         "contextual_agreement": "none",
         "pooling": "positions",
         "num_hidden_layers": 1,

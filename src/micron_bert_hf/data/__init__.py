@@ -3,6 +3,7 @@
 from .augmentation import PairAugmentation, augment_pairs, random_crops
 from .clip_pairs import (
     ClipPairs,
+    DisplacedCollator,
     DisplacedViews,
     FrameDistance,
     PairBatches,
@@ -25,6 +26,7 @@ __all__ = [
     "ClassificationCollator",
     "ClipIndex",
     "ClipPairs",
+    "DisplacedCollator",
     "DisplacedViews",
     "FrameDistance",
     "FramePairs",

@@ -202,6 +202,11 @@ class PairBatches:
         return (self.order.batch(number) for number in self.numbers)
 
 
+def pair_generator(key: PairKey, seed: int, pairs_per_clip: int) -> torch.Generator:
+    """The generator of all that is random about one pair."""
+    return per_sample_generator(seed, key.epoch, key.clip * pairs_per_clip + key.pair)
+
+
 class PairCollator:
     """
     Items of [`ClipPairs`] to a batch, with all that is random about it drawn but not yet applied.
@@ -212,7 +217,6 @@ class PairCollator:
         draw_swapped_positions: from a generator to `bool_swapped_pos (1, num_patches)`; handed in, since the swap is
             the model's and `data` does not know the model. Must be picklable where workers are spawned.
         num_crops (`int`): views of frame 1 for the agreement loss; 0 for none.
-        displaced_size (`(height, width)`, *optional*): draws for [`DisplacedViews`] of this size instead.
     """
 
     def __init__(
@@ -221,48 +225,67 @@ class PairCollator:
         pairs_per_clip: int,
         draw_swapped_positions: Callable[[torch.Generator], torch.BoolTensor],
         num_crops: int,
-        displaced_size: tuple[int, int] | None = None,
     ):
         self.seed = seed
         self.pairs_per_clip = pairs_per_clip
         self.draw_swapped_positions = draw_swapped_positions
         self.num_crops = num_crops
-        self.displaced_size = displaced_size
 
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
         """
         Returns:
             `frames (B, 2, H, W, C)` uint8, `pair_draws (B, 9)`, `crop_draws (B, num_crops, 4)` uniform in [0, 1), and
-            `bool_swapped_pos (B, num_patches)`. With a displaced size `frames`, `pair_draws`, `place_draws (B, 2)`
-            and `displacement_draws (B, K)`, uniform in [0, 1), and `noise (B, 2, C, h, w)`, standard normal.
+            `bool_swapped_pos (B, num_patches)`.
         """
         pair_draws, swapped, crop_draws = [], [], []
-        place_draws, displacement_draws, noise = [], [], []
         for item in items:
-            epoch, clip, pair = item["key"]
-            generator = per_sample_generator(self.seed, epoch, clip * self.pairs_per_clip + pair)
+            generator = pair_generator(item["key"], self.seed, self.pairs_per_clip)
             pair_draws.append(torch.rand(NUM_PAIR_DRAWS, generator=generator))
-            if self.displaced_size is not None:
-                place_draws.append(torch.rand(2, generator=generator))
-                displacement_draws.append(torch.rand(NUM_DISPLACEMENT_DRAWS, generator=generator))
-                num_channels = item["frames"].shape[-1]
-                noise.append(torch.randn(2, num_channels, *self.displaced_size, generator=generator))
-                continue
             swapped.append(self.draw_swapped_positions(generator))
             crop_draws.append(torch.rand(self.num_crops, NUM_CROP_DRAWS, generator=generator))
-        batch = {"frames": torch.stack([item["frames"] for item in items]), "pair_draws": torch.stack(pair_draws)}
-        if self.displaced_size is not None:
-            return {
-                **batch,
-                "place_draws": torch.stack(place_draws),
-                "displacement_draws": torch.stack(displacement_draws),
-                "noise": torch.stack(noise),
-            }
         return {
-            **batch,
+            "frames": torch.stack([item["frames"] for item in items]),
+            "pair_draws": torch.stack(pair_draws),
             "crop_draws": torch.stack(crop_draws),
             "bool_swapped_pos": torch.cat(swapped),
         }
+
+
+class DisplacedCollator:
+    """
+    Items of [`ClipPairs`] to a batch for [`DisplacedViews`], with all that is random about it drawn but not yet
+    applied.
+
+    Args:
+        seed (`int`): of all draws.
+        pairs_per_clip (`int`): numbers the pairs.
+        size (`(height, width)`): pixels of what is cut out of the frames.
+    """
+
+    def __init__(self, seed: int, pairs_per_clip: int, size: tuple[int, int]):
+        self.seed = seed
+        self.pairs_per_clip = pairs_per_clip
+        self.size = size
+
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """
+        Returns:
+            `frames (B, 2, H, W, C)` uint8; `pair_draws (B, 9)`, `place_draws (B, 2)` and `displacement_draws (B,
+            NUM_DISPLACEMENT_DRAWS)`, uniform in [0, 1); `noise (B, 2, C, height, width)`, standard normal.
+        """
+        generators = [pair_generator(item["key"], self.seed, self.pairs_per_clip) for item in items]
+        draws = {
+            name: torch.stack([torch.rand(number, generator=generator) for generator in generators])
+            for name, number in (
+                ("pair_draws", NUM_PAIR_DRAWS),
+                ("place_draws", 2),
+                ("displacement_draws", NUM_DISPLACEMENT_DRAWS),
+            )
+        }
+        frames = torch.stack([item["frames"] for item in items])
+        shape = (2, frames.shape[-1], *self.size)
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        return {"frames": frames, **draws, "noise": noise}
 
 
 @dataclass(frozen=True)

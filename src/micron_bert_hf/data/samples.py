@@ -30,6 +30,7 @@ from PIL import Image
 from ..image_processing_micron_bert import FRAME_NAMES, from_pil, open_encoded, open_image
 from .face_box import EYE_CORNERS, MOUTH_CORNERS, NUM_LANDMARKS, face_box
 from .label_maps import LABEL_MAPS
+from .motion import decode_motion
 from .splits import person_ids
 
 
@@ -40,8 +41,6 @@ AS_LABELLED = "as labelled"
 # What `save_to_disk` leaves in a folder, of one part and of several.
 _SAVED_TO_DISK = ("state.json", "dataset_dict.json")
 CROPS = ("landmarks", "none")
-# Motion as `micron_bert_hf.synthetic.dataset_rows` stores it: grey levels a pixel, and the level of no motion.
-MOTION_LEVELS, MOTION_ZERO = 512, 1 << 15
 
 
 class SampleSet:
@@ -434,12 +433,10 @@ def _decode_frame(image: Mapping[str, Any], where: str) -> np.ndarray:
 
 
 def _decode_motion(image: Mapping[str, Any], where: str, height: int, width: int) -> np.ndarray:
-    """16-bit grey `(2 H, W)`, the x parts above the y parts, to `(H, W, 2)` float32 in pixels."""
     try:
-        levels = np.asarray(open_encoded(BytesIO(_encoded(image, where)), "the image"))
+        motion = decode_motion(open_encoded(BytesIO(_encoded(image, where)), "the image"))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    if levels.shape != (2 * height, width) or levels.dtype == np.uint8:
-        raise ValueError(f"{where}: {levels.dtype} of shape {levels.shape}; expected 16 bits, {(2 * height, width)}")
-    pixels = (levels.astype(np.float32) - MOTION_ZERO) / np.float32(MOTION_LEVELS)
-    return np.stack(np.split(pixels, 2), axis=-1)
+    if motion.shape != (height, width, 2):
+        raise ValueError(f"{where}: motion of shape {motion.shape}; expected {(height, width, 2)}")
+    return motion

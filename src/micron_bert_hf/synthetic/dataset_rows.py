@@ -14,11 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..data.motion import MOTION_STEP, MOTION_ZERO, decode_motion
 
-# One step of the stored motion in pixels, and the stored value of no motion. Range: 64 pixels either way; rounding:
-# at most 1/1024 pixel, as float16's between 2 and 4 pixels. Ours.
-MOTION_STEP = 1 / 512
-MOTION_ZERO = 1 << 15
+
 # zlib level of the PNG files: level 6 takes twice the time and saves 5 % on frames (65.5 -> 62.5 kB), 9 % on motion.
 _PNG_LEVEL = 3
 _SAME_NAME = ("sample_id", "subject_id", "label", "label_raw", "fps")
@@ -35,25 +33,6 @@ def encode_motion(motion: np.ndarray) -> bytes:
         raise ValueError(f"the largest motion is {largest} pixels; expected less than {MOTION_ZERO * MOTION_STEP:g}")
     steps = np.round(motion / MOTION_STEP).astype(np.int32) + MOTION_ZERO
     return _encode_png(np.concatenate([steps[..., 0], steps[..., 1]]).astype(np.uint16))
-
-
-def decode_motion(image: Image.Image | np.ndarray) -> np.ndarray:
-    """Motion of a dataset's row, `decode_motion(row["motion"])`.
-
-    Args:
-        image: the decoded column `motion` or `expression_motion`: 16-bit grey, `(2 H, W)`.
-
-    Returns:
-        `(H, W, 2)` float32, (x, y) in pixels, within 1/1024 pixel of what the generator made.
-
-    Raises:
-        ValueError: if the image is not 16-bit grey with an even height.
-    """
-    stored = np.asarray(image)
-    if stored.dtype != np.uint16 or stored.ndim != 2 or len(stored) % 2:
-        raise ValueError(f"the image is {stored.dtype} with shape {stored.shape}; expected uint16 with shape (2 H, W)")
-    pixels = (stored.astype(np.float32) - MOTION_ZERO) * np.float32(MOTION_STEP)
-    return np.stack(np.split(pixels, 2), -1)
 
 
 def to_dataset_row(row: Mapping[str, Any], dataset: str) -> dict[str, Any]:

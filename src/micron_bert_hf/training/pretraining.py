@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from ..data import (
     ClipIndex,
     ClipPairs,
+    DisplacedCollator,
     DisplacedViews,
     FrameDistance,
     PairAugmentation,
@@ -271,7 +272,7 @@ class _Pretraining:
         self.num_steps = arguments.max_steps or max(1, round(steps))
         self.num_warmup_steps = round(arguments.warmup_share * self.num_steps)
         self.peak = scaled_learning_rate(arguments.base_learning_rate, self.pairs_per_step)
-        self.is_displaced = model.config.pretext_task == "displacement"
+        self.is_displaced = model.config.attention_mode == "windowed"
         if not self.is_displaced and arguments.frame_scale != 1.0:
             raise ValueError(f"`frame_scale` is for windowed mode, got {arguments.frame_scale}.")
         height, width = (round(arguments.frame_scale * side) for side in self.image_size)
@@ -494,13 +495,7 @@ class _Pretraining:
                 config.num_channels,
             ),
             batch_sampler=PairBatches(self.order, numbers),
-            collate_fn=PairCollator(
-                arguments.seed,
-                arguments.pairs_per_clip,
-                partial(_draw_swapped_positions, config.patch_grid, config.swap_ratio, config.swap_sampling),
-                0 if config.contextual_agreement == "none" else arguments.num_crops,
-                self.image_size if self.is_displaced else None,
-            ),
+            collate_fn=self._collator(),
             num_workers=num_workers,
             prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
             pin_memory=accelerator.device.type == "cuda",
@@ -509,6 +504,17 @@ class _Pretraining:
             generator=torch.Generator().manual_seed(arguments.seed),
         )
         return iter(loader)
+
+    def _collator(self) -> PairCollator | DisplacedCollator:
+        arguments, config = self.arguments, self.unwrapped.config
+        if self.is_displaced:
+            return DisplacedCollator(arguments.seed, arguments.pairs_per_clip, self.image_size)
+        return PairCollator(
+            arguments.seed,
+            arguments.pairs_per_clip,
+            partial(_draw_swapped_positions, config.patch_grid, config.swap_ratio, config.swap_sampling),
+            0 if config.contextual_agreement == "none" else arguments.num_crops,
+        )
 
     def _crop_size(self) -> tuple[int, int]:
         patch_size = self.unwrapped.config.patch_size

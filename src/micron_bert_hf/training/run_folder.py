@@ -19,13 +19,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from ..data import denormalize_frames
 from ..hub import save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..locks import folder_lock
-from ..modeling_micron_bert import MicronBertForPreTraining, restored_pixels, swap_patches
+from ..modeling_micron_bert import (
+    MicronBertForPreTraining,
+    MicronBertForPreTrainingOutput,
+    patch_displacement,
+    restored_pixels,
+    swap_patches,
+)
 from ..run_files import claim_folder, read_json, write_json
 from ..visualization import displacement_figure, pretraining_summary_figure, reconstruction_figure, save_figure
 from .checkpoints import HISTORY_NAME, finished_checkpoints, remove_partial
@@ -109,11 +116,7 @@ class RunFolder:
     ) -> None:
         """`pictures/step-*.png` of some pairs of a batch: frames, swap, reconstruction and both maps."""
         pixel_values, swapped = (views[name][:_SHOWN_PAIRS] for name in ("pixel_values", "bool_swapped_pos"))
-        was_training = model.training
-        model.eval()
-        with torch.no_grad():
-            outputs = model(pixel_values, bool_swapped_pos=swapped)
-        model.train(was_training)
+        outputs = _evaluated(model, pixel_values=pixel_values, bool_swapped_pos=swapped)
         patch_size = model.config.patch_size
         grid = tuple(side // patch_size for side in pixel_values.shape[-2:])
         frames = [
@@ -137,8 +140,7 @@ class RunFolder:
         figure = reconstruction_figure(
             target, reference, mixed, restored.numpy(), diagonal, interest, swapped.cpu().numpy(), title=f"Step {step}"
         )
-        (self.path / "pictures").mkdir(exist_ok=True)
-        save_figure(figure, self.path / "pictures" / f"step-{step:06d}.png")
+        self._save_picture(figure, step)
 
     def draw_displacement(
         self,
@@ -149,23 +151,22 @@ class RunFolder:
     ) -> None:
         """`pictures/step-*.png` of some pairs of a batch of windowed mode: frames, true and found displacement."""
         pixel_values, displacement = (views[name][:_SHOWN_PAIRS] for name in ("pixel_values", "displacement"))
-        was_training = model.training
-        model.eval()
-        with torch.no_grad():
-            found = model(pixel_values, displacement=displacement).displacement
-        model.train(was_training)
+        found = _evaluated(model, pixel_values=pixel_values, displacement=displacement).displacement
+        true = patch_displacement(displacement, model.config.patch_size)
         grid = tuple(side // model.config.patch_size for side in pixel_values.shape[-2:])
-        true = torch.nn.functional.adaptive_avg_pool2d(displacement, grid).permute(0, 2, 3, 1)
         frames = denormalize_frames(pixel_values, image_processor).clamp(0, 1)
         # a grey model's one channel is shown as three
         frames = (255 * frames.expand(-1, -1, 3, -1, -1).permute(0, 1, 3, 4, 2)).round().to(torch.uint8).cpu().numpy()
         figure = displacement_figure(
             frames[:, 0],
             frames[:, 1],
-            true.cpu().numpy(),
+            true.unflatten(1, grid).cpu().numpy(),
             found.float().unflatten(1, grid).cpu().numpy(),
             title=f"Step {step}",
         )
+        self._save_picture(figure, step)
+
+    def _save_picture(self, figure: Figure, step: int) -> None:
         (self.path / "pictures").mkdir(exist_ok=True)
         save_figure(figure, self.path / "pictures" / f"step-{step:06d}.png")
 
@@ -194,3 +195,13 @@ class RunFolder:
         self._stack.enter_context(folder_lock(self.path))
         claim_folder(self.path, IDENTITY_NAME, self.identity)
         remove_partial(self.path)
+
+
+@torch.no_grad()
+def _evaluated(model: MicronBertForPreTraining, **inputs: torch.Tensor) -> MicronBertForPreTrainingOutput:
+    """The model's answer in evaluation mode; its mode is put back."""
+    was_training = model.training
+    model.eval()
+    outputs = model(**inputs)
+    model.train(was_training)
+    return outputs
