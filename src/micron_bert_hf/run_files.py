@@ -1,11 +1,15 @@
 """Files of a run: written whole or not at all, and a folder that belongs to one run and goes on with no other."""
 
+import contextlib
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from .locks import LOCK_NAME, folder_lock
 
 
 def file_name(text: str) -> str:
@@ -43,6 +47,15 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
+def file_sha256(path: Path) -> str:
+    """64 hexadecimal digits; the file is read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def claim_folder(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
     """
     Make `folder` that of a run, or find that it is.
@@ -73,3 +86,28 @@ def claim_folder(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
             if found.get(key) != identity.get(key)
         ]
         raise ValueError(f"{folder} holds another run ({'; '.join(differing)}); give another folder.")
+
+
+@contextlib.contextmanager
+def whole_folder(output_dir: Path) -> Iterator[Path]:
+    """
+    A folder that is complete or absent: what the block writes goes to a hidden folder beside it, `.NAME.partial`, held
+    by this process alone, which is moved to its place at the end. It stays where it is if the block fails, so that
+    another run can go on from there; what it then holds, the block decides.
+
+    Raises:
+        FileExistsError: `output_dir` holds something, something else has the hidden folder's name, or another process
+            is writing there.
+    """
+    if output_dir.is_symlink() or (output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir()))):
+        raise FileExistsError(f"{output_dir} holds something else; give a folder that is empty or does not exist")
+    folder = output_dir.parent / f".{output_dir.name}.partial"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FileExistsError(f"{folder} is in the way; remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder):
+        yield folder
+        if output_dir.exists():
+            output_dir.rmdir()  # empty, or this raises
+        folder.rename(output_dir)
+        (output_dir / LOCK_NAME).unlink(missing_ok=True)  # not before: another run might make and hold a new one

@@ -214,17 +214,7 @@ def read_image(path: Path, options: PreparationOptions) -> tuple[bytes, tuple[in
         ValueError: it is not, or is seen to be damaged; the message is the reason, without the path.
         OSError, MemoryError: not the file's fault.
     """
-    content = _read_file(path)
-    try:
-        # a stream, not the path: what PIL is given must be what is kept
-        image = open_encoded(BytesIO(content), "it", options.max_pixels)
-    except ValueError as error:  # the same on every machine: PIL calls a stream by its address
-        raise ValueError(re.sub(" at 0x[0-9a-fA-F]+", "", str(error))) from error
-    # a decoder does not miss the end mark: what was cut off in writing, or filled with zeros, passes for good
-    if content.startswith(b"\xff\xd8") and not _is_closed_jpeg(content):
-        raise ValueError("truncated: it lacks the mark that ends every JPEG file")
-    if content.startswith(b"\x89PNG") and b"IEND" not in content:
-        raise ValueError("truncated: it lacks the mark that ends every PNG file")
+    image, content = _decode_file(path, options.max_pixels)
     size = image.size
     if (
         _is_plain(image, content)
@@ -234,6 +224,33 @@ def read_image(path: Path, options: PreparationOptions) -> tuple[bytes, tuple[in
     ):
         return content, size
     return encode_frame(image, options), size
+
+
+def read_pixels(path: Path, max_pixels: int) -> np.ndarray:
+    """
+    As [`read_image`], to pixels: upright uint8 RGB `(H, W, 3)`; grey is replicated, 16 bits are rounded.
+    """
+    image, _ = _decode_file(path, max_pixels)
+    try:
+        return np.array(_to_eight_bits(from_pil(image)).convert("RGB"))
+    except ValueError as error:
+        raise ValueError(f"it {error}") from error
+
+
+def _decode_file(path: Path, max_pixels: int) -> tuple[Image.Image, bytes]:
+    """A still image, upright, and the bytes of its file; see [`read_image`]."""
+    content = _read_file(path)
+    try:
+        # a stream, not the path: what PIL is given must be what is kept
+        image = open_encoded(BytesIO(content), "it", max_pixels)
+    except ValueError as error:  # the same on every machine: PIL calls a stream by its address
+        raise ValueError(re.sub(" at 0x[0-9a-fA-F]+", "", str(error))) from error
+    # a decoder does not miss the end mark: what was cut off in writing, or filled with zeros, passes for good
+    if content.startswith(b"\xff\xd8") and not _is_closed_jpeg(content):
+        raise ValueError("truncated: it lacks the mark that ends every JPEG file")
+    if content.startswith(b"\x89PNG") and b"IEND" not in content:
+        raise ValueError("truncated: it lacks the mark that ends every PNG file")
+    return image, content
 
 
 def _is_plain(image: Image.Image, content: bytes) -> bool:

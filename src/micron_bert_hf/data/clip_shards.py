@@ -6,24 +6,22 @@ its lock meanwhile.
 
 import hashlib
 import json
-import multiprocessing
 import os
 import tempfile
-import threading
 import time
 import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from ..locks import file_lock
+from ..worker_processes import run_jobs
 from .clip_frames import PreparationOptions, open_source
 from .clip_set import UNFINISHED, ClipShardWriter, shard_names
 from .clip_sources import Quarantined, Source, cut_runs, readable
@@ -36,7 +34,6 @@ WORK_FOLDER, LOCKS_NAME, RECORD_PATTERN = "prepared", "locks", "shard-{number:05
 _SPOOL_BYTES = 64 * 2**20
 # Ours: a worker of a killed run ends within a second of it.
 LOCK_SECONDS = 5.0
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -171,60 +168,8 @@ def run_shards(jobs: Sequence[ShardJob], num_processes: int, progress: bool) -> 
     num_sequences = sum(len(job.sources) for job in jobs)
     with tqdm(total=num_sequences, unit="sequence", desc="Preparing", disable=not progress or not jobs) as bar:
         for wait_seconds in (0.0, LOCK_SECONDS):
-            if num_processes == 1 or len(jobs) < 2:
-                jobs = [job for job in jobs if not prepare_shard(job, bar.update, wait_seconds)]
-            else:
-                jobs = _run_in_workers(jobs, min(num_processes, len(jobs)), wait_seconds, bar)
-
-
-def _run_in_workers(jobs: Sequence[ShardJob], num_processes: int, wait_seconds: float, bar: tqdm) -> list[ShardJob]:
-    """Returns the jobs that were left to other processes, in their order."""
-    before = bar.n
-    left: list[ShardJob] = []
-    context = multiprocessing.get_context("spawn")
-    done_sequences = context.Value("q", 0)
-    executor = ProcessPoolExecutor(
-        num_processes, mp_context=context, initializer=_start_worker, initargs=(done_sequences,)
-    )
-    try:
-        futures = {executor.submit(_work, job, wait_seconds): job for job in jobs}
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            left += [futures[future] for future in done if not future.result()]  # or raises what the worker raised
-            bar.update(before + done_sequences.value - bar.n)
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a worker process was ended from outside, perhaps for lack of memory; what is finished is kept: run again"
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return sorted(left, key=lambda job: job.number)
-
-
-# The counter of a worker process, set when it starts; never in the caller's process.
-_done_sequences: Any = None
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, which would hold their shards' locks and wait for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _start_worker(done_sequences: Any) -> None:
-    global _done_sequences
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _done_sequences = done_sequences
-
-
-def _count_sequence() -> None:
-    with _done_sequences.get_lock():
-        _done_sequences.value += 1
-
-
-def _work(job: ShardJob, wait_seconds: float) -> bool:
-    return prepare_shard(job, _count_sequence, wait_seconds)
+            are_done = run_jobs(partial(prepare_shard, wait_seconds=wait_seconds), jobs, num_processes, bar.update)
+            jobs = [job for job, is_done in zip(jobs, are_done) if not is_done]
 
 
 def lock_path(output_dir: Path) -> Path:

@@ -30,8 +30,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 
 from ..data.clip_set import ClipIndex
-from ..locks import LOCK_NAME, folder_lock
-from ..run_files import write_json, write_text
+from ..run_files import file_sha256, whole_folder, write_json, write_text
 from .dataset_card import render_card
 from .dataset_rows import (
     from_dataset_row,
@@ -140,8 +139,8 @@ def write_dataset(
         if wants_results and not (output_dir / RESULTS_NAME).exists():
             _add_results(output_dir, parameters, progress)
         return output_dir
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with _partial_folder(output_dir, parameters) as folder:
+    with whole_folder(output_dir) as folder:
+        _claim(folder, parameters)
         _write_shards(folder, parameters, num_processes, progress)
         description = _describe(folder, parameters)
         write_text(folder / CARD_NAME, render_card(description, parameters, None))
@@ -151,10 +150,6 @@ def write_dataset(
         if isinstance(parameters, UnlabelledSetParameters):
             _clip_index(folder, parameters).save(folder)
         shutil.rmtree(folder / _CACHE_NAME, ignore_errors=True)
-        if output_dir.exists():
-            output_dir.rmdir()  # empty, or this raises
-        folder.rename(output_dir)
-        (output_dir / LOCK_NAME).unlink(missing_ok=True)  # not before: another run might make and hold a new one
     return output_dir
 
 
@@ -278,23 +273,16 @@ def _read_description(folder: Path) -> dict[str, Any] | None:
     return description if isinstance(description, dict) and "fingerprint" in description else None
 
 
-@contextlib.contextmanager
-def _partial_folder(output_dir: Path, parameters: SetParameters) -> Iterator[Path]:
-    """The hidden folder, held by this process alone, with `parameters.json` of this set."""
-    folder = output_dir.parent / f".{output_dir.name}.partial"
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise FileExistsError(f"{folder} is in the way; remove it")
-    folder.mkdir(exist_ok=True)
-    with folder_lock(folder):
-        description = _read_description(folder)
-        if description is None and any(path.suffix != _UNFINISHED for path in folder.glob("[!.]*")):
-            raise FileExistsError(f"{folder} holds something else; remove it")
-        if description is None or description["fingerprint"] != fingerprint(parameters):
-            # An interrupted run with other parameters: it starts over. The file that makes the folder ours goes last.
-            for path in sorted(folder.glob("[!.]*"), key=lambda path: path.name == PARAMETERS_NAME):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            write_json(folder / PARAMETERS_NAME, {"fingerprint": fingerprint(parameters), **_identity(parameters)})
-        yield folder
+def _claim(folder: Path, parameters: SetParameters) -> None:
+    """Give the hidden folder a `parameters.json` of this set; what an interrupted run with others left goes."""
+    description = _read_description(folder)
+    if description is None and any(path.suffix != _UNFINISHED for path in folder.glob("[!.]*")):
+        raise FileExistsError(f"{folder} holds something else; remove it")
+    if description is None or description["fingerprint"] != fingerprint(parameters):
+        # The file that makes the folder ours goes last.
+        for path in sorted(folder.glob("[!.]*"), key=lambda path: path.name == PARAMETERS_NAME):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        write_json(folder / PARAMETERS_NAME, {"fingerprint": fingerprint(parameters), **_identity(parameters)})
 
 
 def _write_shards(folder: Path, parameters: SetParameters, num_processes: int, progress: bool) -> None:
@@ -413,8 +401,4 @@ def _add_results(folder: Path, parameters: SetParameters, progress: bool) -> Non
 
 
 def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+    return f"sha256:{file_sha256(path)}"

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import cv2
 from tqdm.auto import tqdm
 
+from ..worker_processes import end_with_parent
 from .clips import ClipParameters, ClipRenderer, UnlabelledParameters
 from .expressions import CLASS_ACTION_UNITS, DURATION
 from .long_clips import PAUSE
@@ -277,15 +277,9 @@ def _render_and_store(
 _worker_renderer: ClipRenderer | None = None
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, which would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
 def _start_worker() -> None:
     global _worker_renderer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     cv2.setNumThreads(1)
     _worker_renderer = ClipRenderer()
 

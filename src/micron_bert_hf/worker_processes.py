@@ -1,0 +1,96 @@
+"""Jobs in worker processes that end with their parent, with one count of what all of them have done."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_POLL_SECONDS = 0.2
+
+
+def run_jobs(
+    work: Callable[[Job, Callable[[], None]], Result],
+    jobs: Sequence[Job],
+    num_processes: int,
+    advance: Callable[[int], Any],
+) -> list[Result]:
+    """
+    Run every job, here or in worker processes.
+
+    Args:
+        work: `work(job, count)`, which calls `count()` for each unit it has done. With more than one process it and
+            the jobs are pickled, and the caller's script needs the usual `if __name__ == "__main__":` guard.
+        num_processes (`int`): 1 runs them here, one after the other.
+        advance: called here with the number of units done since the last call.
+
+    Returns:
+        The results in the order of the jobs.
+
+    Raises:
+        ChildProcessError: a worker was ended from outside.
+        Exception: what `work` raised; jobs that were not begun are not run.
+    """
+    if num_processes == 1 or len(jobs) < 2:
+        return [work(job, lambda: advance(1)) for job in jobs]
+    # forking a process in which torch has run threads may hang
+    context = multiprocessing.get_context("spawn")
+    units_done = context.Value("q", 0)
+    executor = ProcessPoolExecutor(
+        min(num_processes, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(units_done,)
+    )
+    counted = 0
+    try:
+        futures = [executor.submit(_work, work, job) for job in jobs]
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()  # or raises what the worker raised
+            now = units_done.value
+            advance(now - counted)
+            counted = now
+        return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process was ended from outside, perhaps for lack of memory; what is finished is kept: run again"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+# The counter of a worker process, set when it starts; never in the caller's process.
+_units_done: Any = None
+
+
+def _start_worker(units_done: Any) -> None:
+    global _units_done
+    end_with_parent()
+    _units_done = units_done
+
+
+def end_with_parent() -> None:
+    """
+    Called in a worker process: it ends when its parent does. A parent that is killed cannot stop its workers, which
+    would hold their locks and wait for work for ever.
+    """
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _count_unit() -> None:
+    with _units_done.get_lock():
+        _units_done.value += 1
+
+
+def _work(work: Callable[[Job, Callable[[], None]], Result], job: Job) -> Result:
+    return work(job, _count_unit)
