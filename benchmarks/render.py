@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from micron_bert_hf.databases import DATABASES, megc2019
+
 
 MIB = 2**20
 RESULTS = Path(__file__).parent / "results"
@@ -38,7 +40,77 @@ def sections() -> dict[str, str]:
         texts["evaluation"] = evaluations([json.loads(path.read_text()) for path in sorted(EVALUATIONS.iterdir())])
     if (RESULTS / "ablation.json").exists():
         texts["ablation"] = ablation(json.loads((RESULTS / "ablation.json").read_text()))
-    return texts
+    if (RESULTS / "faces.json").exists():
+        texts["faces"] = faces(json.loads((RESULTS / "faces.json").read_text()))
+    if (RESULTS / "conversion.json").exists():
+        texts["conversion"] = conversion(json.loads((RESULTS / "conversion.json").read_text()))
+    return texts | {"databases": databases()}
+
+
+def databases() -> str:
+    """How certain each converter is, as it says itself."""
+    rows = [
+        [f"`{database.name}`", database.title, ", ".join(database.parts), database.certain, database.to_confirm]
+        for database in DATABASES.values()
+    ]
+    rows.append([f"`{megc2019.NAME}`", megc2019.TITLE, "all", megc2019.CERTAIN, megc2019.TO_CONFIRM])
+    return _table("name | database | parts | certain | to confirm by a first user", rows)
+
+
+def faces(results: dict) -> str:
+    """How well faces are found and aligned, and what one transform a clip is worth."""
+    alignment, size = results["alignment"], results["image_size"]
+    errors = (
+        ("error of the eyes, in distances between the eyes", "eye_error_percent"),
+        ("error of the five points after alignment, likewise", "aligned_error_percent"),
+    )
+    rotation = alignment["rotation_error_degrees"]
+    rows = [["faces found", f"{alignment['recall']:.0%}, {alignment['num_false_faces']} false"]]
+    for what, key in errors:
+        rows.append([what, f"{alignment[key]['median']:.1f} % (95 of 100 below {alignment[key]['p95']:.1f} %)"])
+    rows.append(["error of rotation", f"{rotation['median']:.2f} (95 of 100 below {rotation['p95']:.1f}) degrees"])
+    rows.append(
+        ["time, one core", f"{alignment['detection_ms']:.0f} ms a face, {alignment['warp_ms']:.1f} ms a frame"]
+    )
+    for row in results["jitter"]:
+        steps = row["step_pixels"]
+        what = f"the nose's root moves from frame to frame: {row['way']}"
+        rows.append([what, f"{steps['median']:.2f} (95 of 100 below {steps['p95']:.2f}) px of {size}"])
+    height, width = results["frame_size"]
+    nearest, farthest = results["eye_distance_pixels"]
+    return (
+        _table("faces | measured", rows)
+        + f"\n\n{alignment['num_frames']} synthetic people (difficulty {results['difficulty']}) in frames of {width} x"
+        f" {height}, rolled by up to {results['max_roll_degrees']:.0f} degrees, eyes {nearest:.0f} to {farthest:.0f}"
+        f" pixels apart; real faces vary in more ways. {results['detector'].upper()}, seed {results['seed']},"
+        f" {results['machine']['cpu']}, commit {(results['commit'] or 'unknown')[:12]}."
+    )
+
+
+def conversion(results: dict) -> str:
+    """Frames a second, memory."""
+    rows = []
+    for run in results["runs"]:
+        options = [f"--{name.replace('_', '-')}" for name, value in run["options"].items() if value is True]
+        command = " ".join([f"--frames {run['options']['frames']}", *options, f"--jobs {run['num_processes']}"])
+        peak, growth = run["peak_bytes"] / MIB, run["second_half_growth_bytes"] / MIB
+        rows.append(
+            [
+                f"`{command}`",
+                str(run["num_frames"]),
+                f"{run['frames_a_second']:.0f}",
+                f"{peak:.0f} MiB",
+                f"{growth:+.0f} MiB",
+            ]
+        )
+    width, height = results["frame_size"]
+    return (
+        _table("conversion | frames stored | frames a second | most memory | growth over its second half", rows)
+        + f"\n\n{results['num_clips']} clips of {results['clip_frames']} frames of {width} x {height}, JPEG of"
+        f" {results['bytes_a_frame'] / 1000:.0f} kB; PIL alone decodes {results['decoding_frames_a_second']:.0f} a"
+        f" second on one core. {results['machine']['cores']} cores of {results['machine']['cpu']}, commit"
+        f" {(results['commit'] or 'unknown')[:12]}."
+    )
 
 
 def evaluations(results: list[dict]) -> str:

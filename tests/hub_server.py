@@ -4,7 +4,7 @@ A Hub in small, for tests: what the unmodified clients of huggingface_hub and tr
 `HubServer` starts it as a process of its own, with two origins as the real Hub has: the Hub, and the storage that LFS
 files are sent to and redirected to. All is kept in memory. It is strict: an endpoint it does not know answers 404 and
 is recorded; what is too long, of another checksum, or sent by the wrong way (regular, LFS) is refused; the storage
-refuses a token. It knows models only, and neither Xet, pull requests, deletions nor Range.
+refuses a token. It knows models and data sets, and neither Xet, pull requests, deletions nor Range.
 
 The process reads commands from stdin, a JSON a line, answers each by a line, and ends with stdin: it cannot outlive a
 test that was killed.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 MAX_BODY = 32 * 2**20  # ours: a model of the tests has less than 1 MiB
@@ -80,6 +80,7 @@ class File:
 class Repo:
     """Every revision by its commit id, and which of them each branch names."""
 
+    private: bool = False
     revisions: dict[str, dict[str, File]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
 
@@ -98,21 +99,38 @@ class Request:
     query: str
     body: bytes
 
+    @property
+    def is_form(self) -> bool:
+        return not self.body.startswith(b"{")
+
     def json(self) -> Any:
         return json.loads(self.body)
 
 
 Answer = tuple[int, bytes, dict[str, str]]
 Endpoint = tuple[re.Pattern, bool, Callable[["Hub", Request], Answer]]
+DATASET_PATHS = {"/api/models/": "/api/datasets/", "/": "/datasets/"}
 HUB_ENDPOINTS: dict[str, Endpoint] = {}
 STORAGE_ENDPOINTS: dict[str, Endpoint] = {}
 
 
 def endpoint(table: dict[str, Endpoint], *labels: str, write: bool = False) -> Callable:
-    """Register a method of `Hub` under `"METHOD /path/with/{fields}"`; with `write` a token is asked for."""
+    """
+    Register a method of `Hub` under `"METHOD /path/with/{fields}"`; with `write` a token is asked for. What is there
+    for models is there for data sets too, whose repositories are called `datasets/USER/NAME` here.
+    """
 
     def register(function: Callable[["Hub", Request], Answer]) -> Callable[["Hub", Request], Answer]:
-        for label in labels:
+        of_datasets = [
+            re.sub(
+                r"^(\w+) (/api/models/|/)\{repo\}",
+                lambda found: f"{found[1]} {DATASET_PATHS[found[2]]}{{repo}}",
+                label,
+            )
+            for label in labels
+            if "{repo}" in label
+        ]
+        for label in [*labels, *of_datasets]:
             pattern = re.sub(r"\\\{(\w+)\\\}", lambda match: f"(?P<{match[1]}>{FIELDS[match[1]]})", re.escape(label))
             table[label] = (re.compile(pattern), write, function)
         return function
@@ -150,6 +168,8 @@ class Hub:
         fields = {
             name: unquote(value) for name, value in pattern.fullmatch(f"{method} {url.path}").groupdict().items()
         }
+        if "/datasets/{repo}" in label:
+            fields["repo"] = f"datasets/{fields['repo']}"
         try:
             if self.faults.get(label, 0) > 0:
                 self.faults[label] -= 1
@@ -160,6 +180,13 @@ class Hub:
                 raise Refusal(401, "Invalid credentials in Authorization header")
             if write and token is None:
                 raise Refusal(401, "Invalid username or password.")
+            if (
+                token is None
+                and "repo" in fields
+                and fields["repo"] in self.repos
+                and self.repos[fields["repo"]].private
+            ):
+                raise Refusal(401, "Invalid username or password.", "RepoNotFound")
             answer = function(self, Request(fields, url.query, body))
         except Refusal as error:
             answer = answer_json({"error": str(error)}, error.status, **error.headers)
@@ -188,14 +215,16 @@ class Hub:
         value = request.json()
         if (value.get("organization") or USER) != USER:
             raise Refusal(403, "You don't have the rights to create a repo under this namespace")
-        if value.get("type", "model") != "model":
-            raise Refusal(400, "only models")
-        name = f"{USER}/{value['name']}"
-        made = {"url": f"{self.url}/{name}", "name": name, "id": name}
+        prefix = {"model": "", "dataset": "datasets/"}.get(value.get("type", "model"))
+        if prefix is None:
+            raise Refusal(400, "only models and data sets")
+        given_name = f"{USER}/{value['name']}"
+        name = prefix + given_name
+        made = {"url": f"{self.url}/{name}", "name": given_name, "id": given_name}
         if name in self.repos:
             return answer_json(made | {"error": "You already created this repo"}, 409)
         attributes = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in self.lfs)
-        self.repos[name] = Repo()
+        self.repos[name] = Repo(private=value.get("visibility") == "private" or bool(value.get("private")))
         self.repos[name].commit("main", {".gitattributes": File(attributes.encode(), lfs=False)})
         return answer_json(made)
 
@@ -277,7 +306,8 @@ class Hub:
     @endpoint(HUB_ENDPOINTS, "GET /api/models/{repo}", "GET /api/models/{repo}/revision/{revision}")
     def info(self, request: Request) -> Answer:
         commit_id, files = self.revision(request.fields)
-        value = {"_id": commit_id[:24], "id": request.fields["repo"], "sha": commit_id, "private": False, "tags": []}
+        name, private = request.fields["repo"].removeprefix("datasets/"), self.repo(request.fields).private
+        value = {"_id": commit_id[:24], "id": name, "sha": commit_id, "private": private, "tags": []}
         value["siblings"] = [file.row(path) for path, file in sorted(files.items())]
         return answer_json(value | {"lastModified": "2026-01-01T00:00:00.000Z", "downloads": 0, "likes": 0})
 
@@ -286,6 +316,25 @@ class Hub:
         if "recursive=true" not in request.query.split("&"):
             raise Refusal(400, "only the whole tree")
         return answer_json([file.row(path) for path, file in sorted(self.revision(request.fields)[1].items())])
+
+    @endpoint(HUB_ENDPOINTS, "GET /api/models/{repo}/tree/{revision}/{path}")
+    def tree_below(self, request: Request) -> Answer:
+        files, folder = self.revision(request.fields)[1], f"{request.fields['path']}/"
+        rows = [file.row(path) for path, file in sorted(files.items()) if path.startswith(folder)]
+        if not rows:
+            raise Refusal(404, "Entry not found", "EntryNotFound")
+        return answer_json(rows)
+
+    @endpoint(HUB_ENDPOINTS, "POST /api/models/{repo}/paths-info/{revision}")
+    def paths_info(self, request: Request) -> Answer:
+        """Rows of the files and folders that are asked for and that are there."""
+        files, rows = self.revision(request.fields)[1], []
+        for path in parse_qs(request.body.decode())["paths"] if request.is_form else request.json()["paths"]:
+            if path in files:
+                rows.append(files[path].row(path))
+            elif any(name.startswith(f"{path}/") for name in files):
+                rows.append({"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest()})
+        return answer_json(rows)
 
     @endpoint(
         HUB_ENDPOINTS,

@@ -156,6 +156,8 @@ def violations(path, text):
         if library in NOT_IMPORTED_BY_ANYONE - {path.parts[0]}:
             found.append(f"{line}: imports {library}")
 
+        if in_package and unit in ("faces", "databases") and target in NOT_FOR_DATA:
+            found.append(f"{line}: {unit} imports {target}")
         if in_package and unit in REMOTE_SIBLINGS:
             if is_ours and target not in REMOTE_SIBLINGS[unit]:
                 found.append(f"{line}: remote code imports {module}")
@@ -178,7 +180,7 @@ def violations(path, text):
                     found.append(f"{line}: a metric imports {module}")
             if unit == "metrics":
                 found += [f"{line}: {what}" for what in violations_of_a_metric_module(path, module, is_standard)]
-        elif path.parts[0] == "dataset_scripts" and is_ours and target not in ("data", "faces"):
+        elif path.parts[0] == "dataset_scripts" and is_ours and target not in ("data", "faces", "databases", "cli"):
             found.append(f"{line}: a dataset script imports {module}")
         elif path.parts[0] == "examples" and is_ours:
             private = [name for name in (*module.split("."), *names) if name.startswith("_") and name != "__version__"]
@@ -204,6 +206,8 @@ def test_the_repository_keeps_the_rules():
 REMOTE = "src/micron_bert_hf/image_processing_micron_bert.py"
 HUB = "src/micron_bert_hf/hub.py"
 DATA = "src/micron_bert_hf/data/pairs.py"
+FACES = "src/micron_bert_hf/faces/alignment.py"
+DATABASES = "src/micron_bert_hf/databases/casme2.py"
 METRICS = "src/micron_bert_hf/evaluation/metrics.py"
 METRIC_PATHS = "src/micron_bert_hf/metrics/__init__.py"
 METRIC_MODULE = "src/micron_bert_hf/metrics/uf1/uf1.py"
@@ -237,6 +241,8 @@ SCRIPT = "dataset_scripts/casme2.py"
         (HUB, "import pandas", "1: pandas is not declared for hub"),
         (DATA, "from ..modeling_micron_bert import MicronBertModel", "1: data imports modeling_micron_bert"),
         (DATA, "from .. import hub", "1: data imports hub"),
+        (FACES, "from ..hub import save_for_hub", "1: faces imports hub"),
+        (DATABASES, "from ..training import recipes", "1: databases imports training"),
         (DATA, "from micron_bert_hf import MicronBertModel", "1: imports the package instead of the module"),
         (DATA, "from . import augmentation\nimport micron_bert_hf", "2: imports the package instead of the module"),
         (DATA, "import scipy", "1: scipy is not declared for data"),

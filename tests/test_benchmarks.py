@@ -95,6 +95,9 @@ def test_readme_says_what_the_results_say():
         "probe",
         "evaluation",
         "ablation",
+        "databases",
+        "faces",
+        "conversion",
     }
     assert render.scale_sections().keys() == {"scale", "formats", "engines"}
     for document, texts in ((readme, sections), (scale, render.scale_sections())):

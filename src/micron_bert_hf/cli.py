@@ -1,5 +1,8 @@
 """The command `micron-bert`."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -183,12 +186,76 @@ def score(
     print(score_predictions(predictions, compare, figures, as_json=json))
 
 
+@app.command()
+def convert_dataset(
+    database: Annotated[
+        str,
+        typer.Argument(help="casme, casme2, casme_squared, casme3, fourdme, megc2019, mmew, samm, samm_long or smic."),
+    ],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="RAW_FOLDER OUT; of megc2019 the three converted sets and OUT.", show_default=False),
+    ],
+    part: Annotated[str | None, typer.Option(help="Of smic: hs, vis, nir, hs-e ...; of casme3: a, b, c.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="The label sheet, if it is not in RAW_FOLDER.")] = None,
+    frames: Annotated[str, typer.Option(help="pair (onset and apex) or clip (onset to offset).")] = "pair",
+    image_size: Annotated[int, typer.Option(help="Side of an aligned face, else shorter side, pixels.")] = 256,
+    align: Annotated[bool, typer.Option("--align", help="Find the face; one transform for the whole clip.")] = False,
+    stabilize: Annotated[bool, typer.Option("--stabilize", help="Also take head drift out of aligned clips.")] = False,
+    official_crops: Annotated[
+        bool, typer.Option("--official-crops", help="The lab's own cropped frames, where it has some.")
+    ] = False,
+    detector: Annotated[str, typer.Option(help="Of faces: mtcnn, or yunet from the Hub.")] = "mtcnn",
+    encoding: Annotated[
+        str | None, typer.Option(help="png or jpeg. Default: png for labelled sets, jpeg for long ones.")
+    ] = None,
+    errata: Annotated[bool, typer.Option(help="Apply the table of known errata.")] = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what would be repaired or left out.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; as many as there are cores. Changes no byte.")] = 1,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="USER/NAME: also upload the set, to a private repository.")
+    ] = None,
+    i_may_redistribute: Annotated[
+        bool, typer.Option("--i-may-redistribute", help="The database's agreement allows me to upload it.")
+    ] = False,
+) -> None:
+    """Convert an official release to one schema that load_dataset reads, with every frame and label accounted for.
+
+    Repairs and what is left out are listed in OUT/repairs.csv, faces in OUT/contact_sheets. Nothing leaves the machine
+    unless --push-to-hub says so. A run that was interrupted goes on where it was.
+    Example: micron-bert convert-dataset casme2 CASME2 casme2 --align --jobs 2
+    """
+    from .databases import ConversionOptions, convert
+    from .databases.publication import check_permission, push_dataset
+
+    options = ConversionOptions(
+        frames, image_size, align, stabilize, official_crops, detector, encoding, errata, strict
+    )
+    if push_to_hub is not None:
+        check_permission(database, i_may_redistribute)  # before hours of work
+    *sources, output = paths
+    print(convert(database, sources, output, options=options, part=part, sheet=sheet, num_processes=jobs))
+    if push_to_hub is not None:
+        print(f"Uploaded to {push_dataset(output, push_to_hub, i_may_redistribute=i_may_redistribute)}")
+
+
+def run_converter(database: str) -> None:
+    """`micron-bert convert-dataset DATABASE` as a script of its own."""
+    with one_line_errors():
+        app(["convert-dataset", database, *sys.argv[1:]], prog_name="micron-bert")
+
+
 def main() -> None:
-    """
-    Run the command line: exit status 0, 1 with one line on standard error when the input is at fault, 2 on usage.
-    """
-    try:
+    """Run the command line; see [`one_line_errors`]."""
+    with one_line_errors():
         app()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Exit status 0, 1 with one line on standard error when the input is at fault, 2 on usage."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         typer.echo(f"micron-bert: {error}", err=True)
         raise SystemExit(1) from error

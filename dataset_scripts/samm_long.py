@@ -1,0 +1,13 @@
+"""SAMM Long Videos, from the official release to one schema.
+
+    python dataset_scripts/samm_long.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
+
+RAW_FOLDER holds SAMM_longvideos and SAMM_LongVideos_V*_Release.xlsx, at any depth.
+All options: --help.
+"""
+
+from micron_bert_hf.cli import run_converter
+
+
+if __name__ == "__main__":
+    run_converter("samm_long")
