@@ -25,6 +25,8 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.clip_formats
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faces
+	$(BIN)/python -m benchmarks.conversion
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -139,7 +139,7 @@ def main() -> None:
                     (1, {"frames": "clip", "align": True}),
                     (2, {"frames": "clip", "align": True}),
                     (1, {"frames": "clip", "align": True, "stabilize": True}),
-                    (1, {"frames": "pair", "align": True}),
+                    (1, {"frames": "clip", "align": True, "encoding": "jpeg"}),
                 )
             )
         ]

@@ -91,12 +91,14 @@ def conversion(results: dict) -> str:
     """Frames a second, memory."""
     rows = []
     for run in results["runs"]:
-        options = [f"--{name.replace('_', '-')}" for name, value in run["options"].items() if value is True]
-        command = " ".join([f"--frames {run['options']['frames']}", *options, f"--jobs {run['num_processes']}"])
+        options = [
+            f"--{name}" if value is True else f"--{name} {value}"
+            for name, value in {**run["options"], "jobs": run["num_processes"]}.items()
+        ]
         peak, growth = run["peak_bytes"] / MIB, run["second_half_growth_bytes"] / MIB
         rows.append(
             [
-                f"`{command}`",
+                f"`{' '.join(options)}`",
                 str(run["num_frames"]),
                 f"{run['frames_a_second']:.0f}",
                 f"{peak:.0f} MiB",

@@ -49,7 +49,7 @@ from .clip_sources import Listing, Quarantined, list_sources, readable
 
 
 # Raise it with every change of what the same sources and options give.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 QUARANTINE_NAME = "quarantine.csv"
 DESCRIPTION_NAME = "preparation.json"
 
