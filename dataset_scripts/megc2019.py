@@ -1,6 +1,6 @@
 """The composite of MEGC2019, from converted CASME II, SAMM and SMIC-HS: 442 clips of 68 people, or an error.
 
-    python dataset_scripts/megc2019.py CASME2_SET SAMM_SET SMIC_SET OUT
+python dataset_scripts/megc2019.py CASME2_SET SAMM_SET SMIC_SET OUT
 """
 
 from micron_bert_hf.cli import run_converter

@@ -3,8 +3,8 @@
 import pytest
 import trees
 
-from micron_bert_hf.databases.fourdme import FLAGS, sheet_version, to_annotation, without_static_units
-from micron_bert_hf.databases.sheets import LabelSheet, SheetRow
+from micron_bert_hf.databases.fourdme import FLAGS, to_annotation, without_static_units
+from micron_bert_hf.databases.sheets import SheetRow
 
 
 def convert(raw, out, **options):
@@ -44,7 +44,7 @@ def test_rows_and_repairs(tmp_path):
         ("row 7", "row", "Total | 9 | 9 | 9 | 9 | 2 | 2 | 1 | 1 | 1 | 7", "left out", "unlabelled"),
     ]
     assert (report.description["expected"]["clips"], report.description["expected"]["classes"]) == (267, {})
-    assert "5 micro-expressions; release v1 has 267" in str(report)
+    assert "5 labels; known are 267 (release v1)" in str(report)
 
 
 def test_with_errata_switched_off_static_units_stay_beside(tmp_path):
@@ -124,9 +124,9 @@ def test_strict_lets_static_units_pass(tmp_path):
     clips = [(*trees.FOURDME_CLIPS[2][:1], f"{number:03d}", *trees.FOURDME_CLIPS[2][2:]) for number in range(267)]
     raw = trees.write_fourdme(tmp_path / "raw", clips)
     report, rows, _ = convert(raw, tmp_path / "out", strict=True)
-    assert len(rows) == 267 and "(Sheet1): release v1: 267 micro-expressions" in str(report)
+    assert len(rows) == 267 and "(Sheet1): release v1" in str(report)
     raw = trees.write_fourdme(tmp_path / "few", clips[:1])
-    with pytest.raises(ValueError, match="1 things .*unknown version of the sheet: .*1 micro-expressions"):
+    with pytest.raises(ValueError, match="1 things .*unknown version of the sheet: .*1 labels"):
         convert(raw, tmp_path / "strict", strict=True)
 
 
@@ -151,4 +151,3 @@ def test_the_pure_parts(tmp_path):
     row = SheetRow(2, values, {})
     assert to_annotation(values, row, "here").labels == ("negative", "others")
     assert to_annotation({**values, "surprise": "1", "others": "0"}, row, "here").labels == ("surprise",)
-    assert sheet_version(LabelSheet(tmp_path, "", (), (row,) * 267, ())).is_known

@@ -10,10 +10,11 @@ Layouts: `sub01/EP01_5/EP01_5-113.jpg` in CASME_raw_selected and, for the lab's 
 from collections.abc import Mapping
 
 from .annotations import Annotation
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion, Terms
+from .casme2 import recording, subject
+from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
-from .reading import known_label, read_clips, stated_frames, with_single_folders
-from .sheets import LabelSheet, SheetRow, frame_number, read_label_sheet
+from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
+from .sheets import SheetRow, frame_number, read_label_sheet
 
 
 _SHEETS = (r"CASME", r"CASME[ _-]?(coding|label).*")
@@ -22,8 +23,8 @@ _CROPPED = (r".*Cropped.*",)
 _LABELS = frozenset(
     ("contempt", "disgust", "fear", "happiness", "repression", "sadness", "surprise", "tense")
 )  # fmt: skip
-# The sheet that meb reads; the lab's page speaks of 195.
 _ROWS = 189
+_VERSIONS = {_ROWS: "the one that meb reads; the lab's page speaks of 195"}
 
 
 def read(tree: RawTree, request: ReadRequest) -> Reading:
@@ -44,17 +45,7 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
     )
     samples, shared = with_single_folders(samples)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (sheet_version(sheet),), folder)
-
-
-def subject(values: Mapping[str, str]) -> str:
-    """Two digits, as the folders have: the sheet stores numbers."""
-    text = values["subject"]
-    return f"{int(text):02d}" if text.isdecimal() else text
-
-
-def recording(values: Mapping[str, str]) -> str:
-    return f"sub{subject(values)}/{values['clip']}"
+    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, _VERSIONS),), folder)
 
 
 def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annotation:
@@ -71,18 +62,6 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annot
         action_units_raw=values["action_units"],
         cells=row.cells,
     )
-
-
-def sheet_version(sheet: LabelSheet) -> SheetVersion:
-    number = len(sheet.rows)
-    is_known = number == _ROWS
-    version = (
-        f"the one that meb reads: {_ROWS} micro-expressions"
-        if is_known
-        else f"a version that is not known: {number} micro-expressions; the one that meb reads has {_ROWS}, and the"
-        " lab's page speaks of 195"
-    )
-    return SheetVersion(sheet.path.name, sheet.worksheet, version, is_known)
 
 
 CASME = Database(

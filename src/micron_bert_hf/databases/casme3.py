@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from .annotations import LEFT_OUT, UNLABELLED, Annotation, Erratum, Repair
-from .database import Database, ExpectedCounts, Part, RawSample, Reading, ReadRequest, SheetVersion, Terms
+from .database import Database, ExpectedCounts, Part, RawSample, Reading, ReadRequest, Terms
 from .raw_tree import FrameFiles, RawTree
-from .reading import descend, expression_kind, known_label, read_clips, stated_frames
+from .reading import descend, expression_kind, known_label, read_clips, stated_frames, version_by_rows
 from .sheets import LabelSheet, SheetRow, read_label_sheet
 
 
@@ -52,6 +52,7 @@ _VERSION_2 = "v2: 860 micro-expressions"
 _VERSION_1 = "v1: 921 micro-expressions, some of them none, as the lab found; use v2"
 _VERSIONS_A = {860: _VERSION_2, 921: _VERSION_1}
 _ROWS_C = 165
+_VERSIONS_C = {_ROWS_C: "of the release"}
 
 _ORDER = "it is out of the order onset, apex, offset"
 # By the name of the micro-expression, since a clip has several: the two of spNO.40 e differ in their onset alone. The
@@ -102,7 +103,7 @@ def _read_a(tree: RawTree, request: ReadRequest) -> Reading:
         to_annotations=lambda values, row, where: [to_annotation(values, row, where, has_emotions)],
     )
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), _without_depth(repairs), (sheet_version(sheet),), folder)
+    return Reading(tuple(samples), _without_depth(repairs), (version_by_rows(sheet, _VERSIONS_A),), folder)
 
 
 def micro_expressions(sheet: LabelSheet) -> LabelSheet:
@@ -136,13 +137,6 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str, has_emot
         action_units_raw=values["action_units"],
         cells=row.cells,
     )
-
-
-def sheet_version(sheet: LabelSheet) -> SheetVersion:
-    """Of part a: the two versions differ in the number of micro-expressions."""
-    number = len(sheet.rows)
-    unknown = f"a version that is not known: {number} micro-expressions; v2 has 860, v1 921, of which v2 is right"
-    return SheetVersion(sheet.path.name, sheet.worksheet, _VERSIONS_A.get(number, unknown), number in _VERSIONS_A)
 
 
 def _frames_a(tree: RawTree) -> tuple[Path, bool]:
@@ -213,7 +207,7 @@ def _read_c(tree: RawTree, request: ReadRequest) -> Reading:
         to_annotations=lambda values, row, where: [to_annotation_c(values, row, where)],
     )
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), _without_depth(repairs), (sheet_version_c(sheet),), folder)
+    return Reading(tuple(samples), _without_depth(repairs), (version_by_rows(sheet, _VERSIONS_C),), folder)
 
 
 def to_annotation_c(values: Mapping[str, str], row: SheetRow, where: str) -> Annotation:
@@ -230,17 +224,6 @@ def to_annotation_c(values: Mapping[str, str], row: SheetRow, where: str) -> Ann
         action_units_raw=values["action_units"],
         cells=row.cells,
     )
-
-
-def sheet_version_c(sheet: LabelSheet) -> SheetVersion:
-    number = len(sheet.rows)
-    is_known = number == _ROWS_C
-    version = (
-        f"of the release: {_ROWS_C} micro-expressions"
-        if is_known
-        else f"a version that is not known: {number} micro-expressions; that of the release has {_ROWS_C}"
-    )
-    return SheetVersion(sheet.path.name, sheet.worksheet, version, is_known)
 
 
 CASME3 = Database(

@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Mapping
 
 from .annotations import Annotation, Erratum
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion, Terms
+from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
-from .reading import known_label, read_clips, stated_frames, with_single_folders
+from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
 from .sheets import LabelSheet, SheetRow, read_label_sheet
 
 
@@ -46,7 +46,7 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
     )
     samples, shared = with_single_folders(samples)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (sheet_version(sheet),), folder)
+    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, {_ROWS: "release v1"}),), folder)
 
 
 def recording(values: Mapping[str, str]) -> str:
@@ -100,17 +100,6 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annot
         action_units_raw=values["action_units"],
         cells=row.cells,
     )
-
-
-def sheet_version(sheet: LabelSheet) -> SheetVersion:
-    number = len(sheet.rows)
-    is_known = number == _ROWS
-    version = (
-        f"release v1: {_ROWS} micro-expressions"
-        if is_known
-        else f"a version that is not known: {number} micro-expressions; release v1 has {_ROWS}"
-    )
-    return SheetVersion(sheet.path.name, sheet.worksheet, version, is_known)
 
 
 def _folder_pattern(name: str) -> str:

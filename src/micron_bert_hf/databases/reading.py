@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .annotations import LEFT_OUT, SPELLING, UNLABELLED, Annotation, Erratum, Repair, apply_errata, left_out
-from .database import RawSample
+from .database import RawSample, SheetVersion
 from .raw_tree import FrameFiles, RawTree
 from .sheets import LabelSheet, SheetRow, frame_number
 
@@ -223,3 +223,11 @@ def stated_frames(values: Mapping[str, str], where: str) -> dict[str, Any]:
         **{name: frame_number(text, f"{where}, {name}") for name, text in texts.items()},
         "stated": texts,
     }
+
+
+def version_by_rows(sheet: LabelSheet, known: Mapping[int, str]) -> SheetVersion:
+    """Which of the `known` versions a sheet is, by its number of labels: number -> what that version is called."""
+    number = len(sheet.rows)
+    listed = ", ".join(f"{rows} ({name})" for rows, name in known.items())
+    version = known.get(number, f"a version that is not known: {number} labels; known are {listed}")
+    return SheetVersion(sheet.path.name, sheet.worksheet, version, number in known)

@@ -10,16 +10,17 @@ Layout: `006/006_1_2/006_05562.jpg`; the number is padded to four or five digits
 from collections.abc import Mapping
 
 from .annotations import Annotation
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion, Terms
+from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
-from .reading import known_label, read_clips, stated_frames, with_single_folders
-from .sheets import LabelSheet, SheetRow, frame_number, read_label_sheet
+from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
+from .sheets import SheetRow, frame_number, read_label_sheet
 
 
 _SHEETS = (r"SAMM(_\d+)?_Micro_FACS_Codes_v2.*", r"SAMM.*Micro.*FACS.*", r".*SAMM.*FACS.*")
 _CLASSES = {
     "anger": 57, "other": 26, "happiness": 26, "surprise": 15, "contempt": 12, "disgust": 9, "fear": 8, "sadness": 6,
 }  # fmt: skip
+SAMM_VERSIONS = {159: "v2"}
 SAMM_TERMS = Terms(
     "samm-release-agreement",
     "https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php",
@@ -46,7 +47,7 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
     )
     samples, shared = with_single_folders(samples)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (sheet_version(sheet),), folder)
+    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, SAMM_VERSIONS),), folder)
 
 
 def subject(text: str) -> str:
@@ -68,12 +69,6 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annot
         action_units_raw=values["action_units"],
         cells=row.cells,
     )
-
-
-def sheet_version(sheet: LabelSheet) -> SheetVersion:
-    is_known = len(sheet.rows) == 159
-    version = "v2" if is_known else f"a version that is not known: {len(sheet.rows)} clips; v2 has 159"
-    return SheetVersion(sheet.path.name, sheet.worksheet, version, is_known)
 
 
 SAMM = Database(

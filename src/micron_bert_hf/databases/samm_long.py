@@ -16,9 +16,16 @@ from pathlib import Path
 from .annotations import Annotation, Repair, left_out
 from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion
 from .raw_tree import RawTree
-from .reading import expression_kind, group_recordings, known_label, stated_frames, unread_folder, unread_rows
-from .samm import SAMM, SAMM_TERMS, subject
-from .samm import sheet_version as samm_sheet_version
+from .reading import (
+    expression_kind,
+    group_recordings,
+    known_label,
+    stated_frames,
+    unread_folder,
+    unread_rows,
+    version_by_rows,
+)
+from .samm import SAMM, SAMM_TERMS, SAMM_VERSIONS, subject
 from .sheets import LabelSheet, SheetRow, read_label_sheet
 
 
@@ -118,7 +125,7 @@ def _samm_sheet(tree: RawTree) -> tuple[dict[str, Mapping[str, str]], tuple[Shee
     sheet = read_label_sheet(path, ("subject", "clip", "emotion"), ("objective_class",))
     for row in sheet.rows:
         known_label(row.values["emotion"], _LABELS, sheet.where(row))
-    return {row.values["clip"]: row.values for row in sheet.rows}, (samm_sheet_version(sheet),)
+    return {row.values["clip"]: row.values for row in sheet.rows}, (version_by_rows(sheet, SAMM_VERSIONS),)
 
 
 SAMM_LONG = Database(

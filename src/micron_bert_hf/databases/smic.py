@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .annotations import LEFT_OUT, UNLABELLED, Annotation, Repair
-from .database import Database, ExpectedCounts, Part, RawSample, Reading, ReadRequest, SheetVersion, Terms
+from .database import Database, ExpectedCounts, Part, RawSample, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
-from .reading import known_label, read_clips
-from .sheets import LabelSheet, SheetRow, frame_number, read_label_sheet
+from .reading import known_label, read_clips, version_by_rows
+from .sheets import SheetRow, frame_number, read_label_sheet
 
 
 _SUBJECT = r"s\d{1,2}"
@@ -129,7 +129,7 @@ def _read_extended(tree: RawTree, request: ReadRequest, camera: str) -> Reading:
         to_annotations=to_annotations,
     )
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), tuple(repairs), (sheet_version(sheet, request.part),), folder)
+    return Reading(tuple(samples), tuple(repairs), (version_by_rows(sheet, _EXTENDED_ROWS[request.part]),), folder)
 
 
 def to_annotations(values: Mapping[str, str], row: SheetRow, where: str) -> list[Annotation]:
@@ -157,17 +157,6 @@ def to_annotations(values: Mapping[str, str], row: SheetRow, where: str) -> list
             )
         )
     return annotations
-
-
-def sheet_version(sheet: LabelSheet, part: str) -> SheetVersion:
-    known = _EXTENDED_ROWS[part]
-    is_known = len(sheet.rows) in known
-    version = (
-        f"{len(sheet.rows)} clips, {known[len(sheet.rows)]}"
-        if is_known
-        else f"a version that is not known: {len(sheet.rows)} clips; expected {' or '.join(map(str, known))}"
-    )
-    return SheetVersion(sheet.path.name, sheet.worksheet, version, is_known)
 
 
 def _part(fps: float, *expected: ExpectedCounts) -> Part:
