@@ -83,8 +83,14 @@ def faces(results: dict) -> str:
         + f"\n\n{alignment['num_frames']} synthetic people (difficulty {results['difficulty']}) in frames of {width} x"
         f" {height}, rolled by up to {results['max_roll_degrees']:.0f} degrees, eyes {nearest:.0f} to {farthest:.0f}"
         f" pixels apart; real faces vary in more ways. {results['detector'].upper()}, seed {results['seed']},"
-        f" {results['machine']['cpu']}, commit {(results['commit'] or 'unknown')[:12]}."
+        f" {results['machine']['cpu']}, commit {_commit(results)}."
     )
+
+
+def _commit(results: dict) -> str:
+    """Short, and whether the tree was changed since."""
+    commit = results["commit"] or "unknown"
+    return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
 def conversion(results: dict) -> str:
@@ -111,7 +117,7 @@ def conversion(results: dict) -> str:
         + f"\n\n{results['num_clips']} clips of {results['clip_frames']} frames of {width} x {height}, JPEG of"
         f" {results['bytes_a_frame'] / 1000:.0f} kB; PIL alone decodes {results['decoding_frames_a_second']:.0f} a"
         f" second on one core. {results['machine']['cores']} cores of {results['machine']['cpu']}, commit"
-        f" {(results['commit'] or 'unknown')[:12]}."
+        f" {_commit(results)}."
     )
 
 
@@ -167,7 +173,7 @@ def ablation(results: dict) -> str:
         + f"\n\n{results['num_samples']} pairs of {results['num_subjects']} people of `{results['dataset']}`,"
         f" `{results['protocol']}`, pooled; seed {', '.join(map(str, results['seeds']))};"
         f" {results['machine']['cores']} cores of {results['machine']['cpu']}, commit"
-        f" {(results['commit'] or 'unknown')[:12]}."
+        f" {_commit(results)}."
     )
 
 

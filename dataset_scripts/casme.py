@@ -2,7 +2,8 @@
 
     python dataset_scripts/casme.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds CASME_raw_selected (or Cropped) and the label sheet, at any depth.
+RAW_FOLDER holds CASME_raw_selected (or Cropped) and the label sheet;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

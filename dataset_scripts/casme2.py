@@ -2,7 +2,8 @@
 
     python dataset_scripts/casme2.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds CASME2_RAW_selected, CASME2-RAW or Cropped, and CASME2-coding-*.xlsx, at any depth.
+RAW_FOLDER holds CASME2_RAW_selected, CASME2-RAW or Cropped, and CASME2-coding-*.xlsx;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

@@ -2,7 +2,8 @@
 
     python dataset_scripts/casme3.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds part_A, part_B or part_C and the label sheet of the part, at any depth.
+RAW_FOLDER holds part_A, part_B or part_C and the label sheet of the part;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

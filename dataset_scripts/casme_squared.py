@@ -2,7 +2,8 @@
 
     python dataset_scripts/casme_squared.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds rawpic and CAS(ME)^2code_final.xlsx, at any depth.
+RAW_FOLDER holds rawpic and CAS(ME)^2code_final.xlsx;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

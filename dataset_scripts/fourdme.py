@@ -2,7 +2,8 @@
 
     python dataset_scripts/fourdme.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds gray_micro and 4DME_Labelling_Micro_release*.xlsx, at any depth.
+RAW_FOLDER holds gray_micro and 4DME_Labelling_Micro_release*.xlsx;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

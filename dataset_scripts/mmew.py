@@ -2,7 +2,8 @@
 
     python dataset_scripts/mmew.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds the folders of the emotions or subjects, and MMEW_Micro_Exp.xlsx, at any depth.
+RAW_FOLDER holds the folders of the emotions or subjects, and MMEW_Micro_Exp.xlsx;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

@@ -2,7 +2,8 @@
 
     python dataset_scripts/samm.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds SAMM and SAMM_Micro_FACS_Codes_v2.xlsx, at any depth.
+RAW_FOLDER holds SAMM and SAMM_Micro_FACS_Codes_v2.xlsx;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

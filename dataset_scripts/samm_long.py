@@ -2,7 +2,8 @@
 
     python dataset_scripts/samm_long.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds SAMM_longvideos and SAMM_LongVideos_V*_Release.xlsx, at any depth.
+RAW_FOLDER holds SAMM_longvideos and SAMM_LongVideos_V*_Release.xlsx;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

@@ -2,7 +2,8 @@
 
     python dataset_scripts/smic.py RAW_FOLDER OUT [--align] [--frames pair|clip] [--jobs N]
 
-RAW_FOLDER holds SMIC_all_raw, or the extended release with its sheet, at any depth.
+RAW_FOLDER holds SMIC_all_raw, or the extended release with its sheet;
+sheets are looked for two levels deep, frames four.
 All options: --help.
 """
 

@@ -85,7 +85,9 @@ def claim_folder(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
             for key in sorted({*found, *identity})
             if found.get(key) != identity.get(key)
         ]
-        raise ValueError(f"{folder} holds another run ({'; '.join(differing)}); give another folder.")
+        raise ValueError(
+            f"{folder} holds another run ({'; '.join(differing)}); give another folder, or delete that one."
+        )
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -40,9 +41,9 @@ def run_jobs(
         return [work(job, lambda: advance(1)) for job in jobs]
     # forking a process in which torch has run threads may hang
     context = multiprocessing.get_context("spawn")
-    units_done = context.Value("q", 0)
+    units_done, is_over = context.Value("q", 0), context.Event()
     executor = ProcessPoolExecutor(
-        min(num_processes, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(units_done,)
+        min(num_processes, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(units_done, is_over)
     )
     counted = 0
     try:
@@ -56,7 +57,10 @@ def run_jobs(
             advance(now - counted)
             counted = now
         return [future.result() for future in futures]
-    except BrokenProcessPool as error:
+    except BaseException as error:
+        is_over.set()  # after an error or Ctrl-C nobody waits for what was begun
+        if not isinstance(error, BrokenProcessPool):
+            raise
         raise ChildProcessError(
             "a worker process was ended from outside, perhaps for lack of memory; what is finished is kept: run again"
         ) from error
@@ -68,9 +72,11 @@ def run_jobs(
 _units_done: Any = None
 
 
-def _start_worker(units_done: Any) -> None:
+def _start_worker(units_done: Any, is_over: Any) -> None:
     global _units_done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
     end_with_parent()
+    threading.Thread(target=_end_after, args=(is_over.wait,), daemon=True).start()
     _units_done = units_done
 
 
@@ -79,11 +85,11 @@ def end_with_parent() -> None:
     Called in a worker process: it ends when its parent does. A parent that is killed cannot stop its workers, which
     would hold their locks and wait for work for ever.
     """
-    threading.Thread(target=_wait_and_end, daemon=True).start()
+    threading.Thread(target=_end_after, args=(multiprocessing.parent_process().join,), daemon=True).start()
 
 
-def _wait_and_end() -> None:
-    multiprocessing.parent_process().join()
+def _end_after(wait_for: Callable[[], Any]) -> None:
+    wait_for()
     os._exit(1)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from benchmarks.faces import embed, placement, true_points
 from micron_bert_hf.databases import ConversionOptions, convert_database
 from micron_bert_hf.databases.casme2 import CASME2
+from micron_bert_hf.databases.casme3 import CASME3
 from micron_bert_hf.faces.alignment import EYE_DISTANCE_SHARE, template_points
 from micron_bert_hf.faces.transforms import move_points
 from micron_bert_hf.synthetic import generate_micro_expressions
@@ -90,3 +91,18 @@ def test_a_face_from_another_frame_is_said(release, tmp_path):
     face = rows["sub03_EP01"]["face"]
     assert face["source"] == "frame 11" and face["notes"] == ["no face on onset, taken from frame 11"]
     assert face["transform"] == rows["sub01_EP01"]["face"]["transform"]
+
+
+def test_faces_of_unlabelled_video_are_counted(tmp_path):
+    """Its rows have no column for them; each piece is aligned by itself."""
+    for name, number in (("spNO.1", 3), ("spNO.2", 70)):
+        trees.write_frames(tmp_path / f"raw/part_B/{name}/a/color", range(1, number + 1), "{}.jpg", (80, 60))
+    options = ConversionOptions(align=True, image_size=64)
+    report = convert_database(CASME3, tmp_path / "raw", tmp_path / "out", options=options, part="b", progress=False)
+    noted = [
+        sample
+        for note, samples in report.description["faces"].items()
+        if "centre square used" in note
+        for sample in samples
+    ]
+    assert sorted(noted) == ["spNO.1_a#1", "spNO.2_a#1", "spNO.2_a#36"]

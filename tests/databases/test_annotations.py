@@ -67,14 +67,37 @@ def test_duration_decides_where_it_disagrees():
 
 def test_frames_that_are_not_there_become_the_nearest():
     interval, repairs = settle(1, 4, 10, range(3, 9))
-    assert (interval.onset, interval.apex, interval.offset) == (3, 4, 8)
+    assert (interval.onset, interval.apex, interval.offset, interval.apex_source) == (3, 4, 8, "annotated")
     assert repairs == [("onset", "1", "3", "frames"), ("offset", "10", "8", "frames")]
-    interval, repairs = settle(1, 3, 10, range(3, 9))
-    assert (interval.onset, interval.apex) == (3, 4)  # the apex may not be the onset
-    assert ("apex", "3", "4", "frames") in repairs
     interval, repairs = settle(1, 6, 10, [1, 2, 3, 9, 10])
-    assert interval.apex == 3 and interval.numbers == (1, 2, 3, 9, 10)
+    assert interval.numbers == (1, 2, 3, 9, 10)
+    assert (interval.apex, interval.apex_source) == (3, "repaired")  # another frame than the annotated one
     assert repairs == [("apex", "6", "3", "frames"), ("frames", "5 of 10 missing", "the 5 that are there", "frames")]
+
+
+@pytest.mark.parametrize("first", [6, 7, 9])
+def test_a_clip_whose_frames_begin_at_or_after_its_apex_is_left_out(first):
+    """The usual case of CAS(ME)^3, whose first frames are missing: what led to the apex is gone."""
+    interval, repairs = settle_interval(annotation(3, 6, 15), list(range(first, 40)))
+    assert interval is None and repairs[-1].used == LEFT_OUT and repairs[-1].rule == "frames"
+    assert settle(3, 6, 15, range(5, 40))[0].onset == 5
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_clip_that_was_numbered_anew_is_left_out(first):
+    """Some of its files have numbers of the interval, and are other frames."""
+    interval, repairs = settle_interval(annotation(7, 17, 40), list(range(first, first + 34)))
+    assert interval is None and (repairs[-1].rule, repairs[-1].used) == ("numbering", LEFT_OUT)
+    assert settle(1, 17, 34, range(1, 35))[1] == []
+    assert settle(7, 17, 40, range(1, 60))[1] == []
+
+
+def test_an_apex_that_an_erratum_changed_is_not_annotated():
+    assert settle(10, 15, 20, range(30), is_apex_corrected=True)[0].apex_source == "repaired"
+
+
+def test_the_middle_of_two_frames_is_the_second():
+    assert settle(5, None, 6, [5, 6], has_apex=False) == (Interval(5, 6, 6, "middle", (5, 6)), [])
 
 
 @pytest.mark.parametrize(

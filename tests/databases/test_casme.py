@@ -37,7 +37,7 @@ def test_rows_and_repairs(tmp_path):
     # people and classes nobody has counted
     assert (report.description["expected"]["clips"], report.description["expected"]["subjects"]) == (189, None)
     assert re.search(r"subjects +\d+ +\?\n", str(report))
-    assert "a version that is not known: 4 labels; known are 189 (the one that meb reads" in str(report)
+    assert "a version that is not known: 4 labels; known are 189: the one that meb reads" in str(report)
 
 
 def test_the_clip_and_its_frames_in_order(tmp_path):

@@ -125,8 +125,8 @@ def fillers(number):
         (921, "v1: 921 micro-expressions, some of them none, as the lab found; use v2"),
         (
             859,
-            "a version that is not known: 859 labels; known are 860 (v2: 860 micro-expressions), 921 (v1: 921"
-            " micro-expressions, some of them none, as the lab found; use v2)",
+            "a version that is not known: 859 labels; known are 860: v2: 860 micro-expressions; 921: v1: 921"
+            " micro-expressions, some of them none, as the lab found; use v2",
         ),
     ],
 )
@@ -340,7 +340,7 @@ def test_part_c(tmp_path, tail):
     assert [unit["unit"] for unit in second["action_units"]] == [4]
     assert second["action_unit_alternatives"] == ["?"]
     assert "negative                       1        99   differs" in str(report)
-    assert "3 labels; known are 165 (of the release)" in str(report)
+    assert "3 labels; known are 165: of the release" in str(report)
 
 
 def test_part_c_with_the_other_parts_names(tmp_path):
@@ -361,3 +361,11 @@ def test_part_c_needs_its_own_sheet(tmp_path):
     raw = trees.write_casme3_c(tmp_path / "joy", events=[(1, 1, 100, 111, "4", "happy")])
     with pytest.raises(ValueError, match="mockCrimeME, row 2: the label 'happy' is none of negative, others"):
         convert(raw, tmp_path / "out", part="c")
+
+
+def test_part_b_tells_folders_that_are_nobodys(tmp_path):
+    raw = trees.write_casme3_b(tmp_path / "raw")
+    (raw / "part_B/spNO.102_new").mkdir()
+    _, _, repairs = convert(raw, tmp_path / "out", part="b")
+    path = "part_B/spNO.102_new"
+    assert (path, "folder", path, "left out", "unlabelled") in repairs

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import datasets
 import pyarrow.parquet as pq
@@ -13,9 +14,11 @@ import trees
 from PIL import Image
 
 from micron_bert_hf.data import read_samples
-from micron_bert_hf.databases import DATABASES, ConversionOptions, convert, convert_database
+from micron_bert_hf.data.clip_frames import read_image
+from micron_bert_hf.databases import DATABASES, ConversionOptions, convert, convert_database, shards
 from micron_bert_hf.databases.casme2 import CASME2
 from micron_bert_hf.databases.converter import deal_samples
+from micron_bert_hf.databases.expected_counts import EXPECTED_COUNTS
 from micron_bert_hf.databases.samm import SAMM
 from micron_bert_hf.databases.smic import SMIC
 
@@ -156,7 +159,7 @@ def test_every_known_apex_and_offset_quirk(tmp_path):
     ],
 )
 def test_versions_of_the_sheet_are_told_apart(tmp_path, without_apex, version):
-    emotions = [label for label, count in CASME2.parts["all"].expected[0].classes.items() for _ in range(count)]
+    emotions = [label for label, count in EXPECTED_COUNTS["casme2", "all"][0].classes.items() for _ in range(count)]
     clips = [
         (f"{number % 26 + 1:02d}", f"EP{number:03d}", 1, "/" if number < without_apex else 2, 3, "4", emotion)
         for number, emotion in enumerate(emotions)
@@ -167,7 +170,7 @@ def test_versions_of_the_sheet_are_told_apart(tmp_path, without_apex, version):
     report = convert_tree(CASME2, tmp_path / "raw", tmp_path / "out")
     assert version in str(report)
     assert ("differs" not in str(report)) and report.description["counts"]["subjects"] == 26
-    assert report.description["counts"]["classes"] == dict(sorted(CASME2.parts["all"].expected[0].classes.items()))
+    assert report.description["counts"]["classes"] == dict(sorted(EXPECTED_COUNTS["casme2", "all"][0].classes.items()))
 
 
 def test_subjects_of_a_copy_with_numbers_are_two_digits(tmp_path):
@@ -228,7 +231,7 @@ def test_samm(tmp_path):
         ("028_4_1", "apex", "1350", "1119", "apex"),
         ("032_3_1", "apex", "-1", "4943", "apex"),
     ]
-    assert "5 labels; known are 159 (v2)" in str(report)
+    assert "5 labels; known are 159: v2" in str(report)
 
 
 def test_samm_offset_is_checked_by_the_duration(tmp_path):
@@ -278,7 +281,7 @@ def test_smic_extended(tmp_path):
     assert found["s3_sur_01"]["subject_id"] == "s03"
     note = "Note: frames are counted from the start of the recording"
     assert repairs(tmp_path / "out") == [("row 7", "row", note, "left out", "unlabelled")]
-    assert "4 labels; known are 162 (as first seen), 157 (as" in str(report)
+    assert "4 labels; known are 162: as first seen; 157: as" in str(report)
 
 
 def test_smic_clip_in_the_wrong_folder_is_refused(tmp_path):
@@ -319,6 +322,7 @@ def test_an_unreadable_frame_counts_as_missing(tmp_path):
     (folder / "img46.jpg").write_bytes(b"")
     convert_tree(CASME2, raw, tmp_path / "out")
     found = rows(tmp_path / "out")["sub01_EP02_01f"]
+    assert found["apex_source"] == "repaired"
     assert found["frame_indices"] == [47, 58] and [trees.read_number(frame) for frame in found["frames"]] == [47, 58]
     frames = "CASME2_RAW_selected/sub01/EP02_01f"
     assert repairs(tmp_path / "out") == [
@@ -335,8 +339,103 @@ def test_frames_of_another_size_are_left_out(tmp_path):
     trees.picture(105, (60, 60)).save(raw / "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image000105.bmp")
     convert_tree(SMIC, raw, tmp_path / "out")
     with open(tmp_path / "out/repairs.csv", encoding="utf-8") as file:
-        assert 'image000105.bmp,not there,unreadable,"60 x 60 pixels, but its clip has 40 x 48"' in file.read()
+        assert 'image000105.bmp,not there,unreadable,"60 x 60 pixels, but most of its clip has 40 x 48"' in file.read()
     assert rows(tmp_path / "out")["s1_ne_01"]["frame_indices"] == [100, 104]
+
+
+@pytest.mark.parametrize("odd", [100, 105, 111])
+def test_one_frame_of_another_size_does_not_decide(tmp_path, odd):
+    raw = trees.write_smic(tmp_path / "raw", clips=trees.SMIC_CLIPS[:1])
+    trees.picture(odd, (60, 60)).save(raw / f"SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image{odd:06d}.bmp")
+    convert_tree(SMIC, raw, tmp_path / "out", frames="clip")
+    (row,) = rows(tmp_path / "out").values()
+    assert row["frame_indices"] == [number for number in range(100, 112) if number != odd]
+
+
+def test_files_that_share_a_number(tmp_path):
+    """What a Mac leaves beside a frame is no frame; of two with one number the readable one is taken."""
+    raw = trees.write_casme2(tmp_path / "raw", trees.CASME2_CLIPS[:1])
+    folder = raw / "CASME2_RAW_selected/sub01/EP02_01f"
+    for path in list(folder.iterdir()):
+        (folder / f"._{path.name}").write_bytes(b"of a Mac")
+    (folder / "img046.jpg").write_bytes(b"")
+    convert_tree(CASME2, raw, tmp_path / "out")
+    row = rows(tmp_path / "out")["sub01_EP02_01f"]
+    assert row["frame_indices"] == [46, 59] and trees.read_number(row["frames"][0]) == 46
+    assert [line[2:] for line in repairs(tmp_path / "out")] == [
+        ("CASME2_RAW_selected/sub01/EP02_01f/img046.jpg", "img46.jpg", "unreadable"),
+        ("CASME2_RAW_selected/sub01/EP02_01f/img46.jpg", "img046.jpg", "frames"),
+    ]
+
+
+def test_a_folder_goes_to_the_row_that_has_its_name(tmp_path):
+    """`EP08_01` must not take the frames of `EP08_1`, which is another clip."""
+    clips = [("01", "EP08_01", 11, 15, 20, "4", "disgust"), ("01", "EP08_1", 11, 15, 20, "12", "happiness")]
+    raw = trees.write_casme2(tmp_path / "raw", clips[1:])
+    trees.write_xlsx(raw / "CASME2-coding-20140508.xlsx", trees.casme2_rows(clips))
+    convert_tree(CASME2, raw, tmp_path / "out")
+    assert list(rows(tmp_path / "out")) == ["sub01_EP08_1"]
+    assert ("sub01_EP08_01", "sample", "CASME2_RAW_selected/sub01/EP08_1", "left out", "sample") in repairs(
+        tmp_path / "out"
+    )
+    clips[1] = ("01", "EP8_01", *clips[1][2:])  # now the folder has neither's name
+    trees.write_xlsx(raw / "CASME2-coding-20140508.xlsx", trees.casme2_rows([*clips, trees.CASME2_CLIPS[1]]))
+    trees.write_frames(raw / "CASME2_RAW_selected/sub01/EP03_02", range(131, 182))
+    convert_tree(CASME2, raw, tmp_path / "neither")
+    assert list(rows(tmp_path / "neither")) == ["sub01_EP03_02"]
+
+
+def test_a_release_that_was_mended_converts_on(tmp_path):
+    """A record of what could not be read is not believed a second time."""
+    raw = trees.write_smic(tmp_path / "smic")
+    broken = raw / "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image000100.bmp"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"BM damaged")
+    with pytest.raises(ValueError, match="--strict refuses"):
+        convert_tree(SMIC, raw, tmp_path / "out", strict=True)
+    broken.write_bytes(whole)
+    convert_tree(SMIC, raw, tmp_path / "out", strict=True)
+    assert repairs(tmp_path / "out") == [
+        (f"SMIC_all_raw/HS/{name}/non_micro",)
+        + ("folder", f"SMIC_all_raw/HS/{name}/non_micro", "left out", "unlabelled")
+        for name in ("s1", "s11", "s3")
+    ]
+
+
+def test_folders_of_an_unknown_name_are_told(tmp_path):
+    raw = trees.write_smic(tmp_path / "raw")
+    base = raw / "SMIC_all_raw/HS"
+    (base / "s3/micro/surprise").rename(base / "s3/micro/suprise")
+    (base / "s11").rename(base / "s11_fixed")
+    convert_tree(SMIC, raw, tmp_path / "out")
+    found = {(line[0], line[4]) for line in repairs(tmp_path / "out")}
+    assert {("SMIC_all_raw/HS/s3/micro/suprise", "sample"), ("SMIC_all_raw/HS/s11_fixed", "unlabelled")} <= found
+    with pytest.raises(ValueError, match="suprise"):
+        convert_tree(SMIC, raw, tmp_path / "strict", strict=True)
+
+
+def test_the_extended_release_has_no_crops(tmp_path):
+    raw = trees.write_smic_extended(tmp_path / "raw")
+    with pytest.raises(ValueError, match="extended release of SMIC has no official crops"):
+        convert_tree(SMIC, raw, tmp_path / "out", part="hs-e", official_crops=True)
+
+
+def test_a_link_into_the_raw_folder_is_no_way_round(tmp_path):
+    raw = trees.write_smic(tmp_path / "raw")
+    (tmp_path / "link").symlink_to(raw)
+    with pytest.raises(ValueError, match="lies in the raw folder"):
+        convert_tree(SMIC, raw, tmp_path / "link/out")
+
+
+def test_many_unreadable_frames_take_one_more_pass(tmp_path, monkeypatch):
+    """Not one pass each: every frame is decoded twice at most."""
+    raw = trees.write_smic(tmp_path / "raw", clips=trees.SMIC_CLIPS[:1], length=60)
+    for number in range(110, 150):
+        (raw / f"SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image{number:06d}.bmp").write_bytes(b"BM damaged")
+    seen = []
+    monkeypatch.setattr(shards, "read_image", lambda path, options: seen.append(path) or read_image(path, options))
+    convert_tree(SMIC, raw, tmp_path / "out", frames="clip")
+    assert max(Counter(seen).values()) == 2 and len(seen) == 60 + 20
 
 
 def test_frames_that_were_numbered_anew_are_told(tmp_path):
@@ -344,7 +443,7 @@ def test_frames_that_were_numbered_anew_are_told(tmp_path):
     trees.write_xlsx(tmp_path / "raw/CASME2-coding-1.xlsx", trees.casme2_rows(clips))
     trees.write_frames(tmp_path / "raw/CASME2-RAW/sub01/EP02_01f", range(1, 42))
     with pytest.raises(
-        ValueError, match="1 samples gave no row, such as .*0 of the frames 46 to 86 are on disk, which has 1 to 41"
+        ValueError, match="1 samples gave no row, such as sub01_EP02_01f: its files are numbered anew, from 1 to 41"
     ):
         convert_tree(CASME2, tmp_path / "raw", tmp_path / "out")
 
@@ -425,6 +524,7 @@ def test_wrong_arguments(tmp_path):
         ({"encoding": "webp"}, "`encoding`"),
         ({"image_size": 8}, "`image_size` is 8; expected 32"),
         ({"stabilize": True}, "`stabilize` goes with `align`"),
+        ({"detector": "yunet"}, "`detector` goes with `align`"),
         ({"part": "xyz"}, "no part 'xyz'; expected one of hs, vis"),
         ({"num_processes": 0}, "`num_processes`"),
     ):
@@ -439,6 +539,22 @@ def test_wrong_arguments(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- whole, resumed, unaltered
+
+
+def test_a_set_is_not_answered_from_the_cache_of_another(tmp_path):
+    """Two sets of one name and of the same number of bytes: `datasets` keeps what it has read by name and card."""
+    for label in ("disgust", "sadness"):
+        clips = [(*trees.CASME2_CLIPS[0][:-1], label)]
+        convert_tree(CASME2, trees.write_casme2(tmp_path / f"raw-{label}", clips), tmp_path / label / "out")
+    sizes = [
+        sum(path.stat().st_size for path in (tmp_path / label / "out/data").iterdir())
+        for label in ("disgust", "sadness")
+    ]
+    assert sizes[0] == sizes[1]
+    assert [rows(tmp_path / label / "out")["sub01_EP02_01f"]["label"] for label in ("disgust", "sadness")] == [
+        "disgust",
+        "sadness",
+    ]
 
 
 def test_a_finished_set_is_left_as_it_is_and_another_is_not_overwritten(tmp_path):

@@ -44,7 +44,7 @@ def test_rows_and_repairs(tmp_path):
         ("row 7", "row", "Total | 9 | 9 | 9 | 9 | 2 | 2 | 1 | 1 | 1 | 7", "left out", "unlabelled"),
     ]
     assert (report.description["expected"]["clips"], report.description["expected"]["classes"]) == (267, {})
-    assert "5 labels; known are 267 (release v1)" in str(report)
+    assert "5 labels; known are 267: release v1" in str(report)
 
 
 def test_with_errata_switched_off_static_units_stay_beside(tmp_path):

@@ -6,6 +6,7 @@ import trees
 
 from micron_bert_hf.data import read_samples
 from micron_bert_hf.databases import DATABASES, ConversionOptions, compose_megc2019, convert, convert_database
+from micron_bert_hf.databases.expected_counts import EXPECTED_COUNTS
 from micron_bert_hf.databases.megc2019 import NOT_IN_THE_LIST
 
 
@@ -27,7 +28,7 @@ def clips_of(counts, people, few):
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     root = tmp_path_factory.mktemp("megc")
-    counts = dict(DATABASES["casme2"].parts["all"].expected[0].classes)
+    counts = dict(EXPECTED_COUNTS["casme2", "all"][0].classes)
     rows = []
     for number, (person, label) in enumerate(clips_of(counts, (24, 2), LEFT_OUT["casme2"])):
         rows.append((f"{person:02d}", f"EP{number:03d}", 1, 2, 3, "4", label))
@@ -39,7 +40,7 @@ def sets(tmp_path_factory):
     for subject, clip, *_ in rows:
         trees.write_frames(root / f"casme2-raw/CASME2-RAW/sub{subject}/{clip}", NUMBERS, size=TINY)
 
-    expected = DATABASES["samm"].parts["all"].expected[0].classes
+    expected = EXPECTED_COUNTS["samm", "all"][0].classes
     counts = {label.capitalize(): count for label, count in expected.items()}
     clips = [
         (person, f"{person:03d}_{number}_1", 1, 2, 3, 3, "4", label, "I")
@@ -89,6 +90,13 @@ def test_another_composite_is_refused_with_what_differs(sets, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_leftovers_of_another_run_are_refused(sets, tmp_path):
+    (tmp_path / ".out.partial/data").mkdir(parents=True)
+    (tmp_path / ".out.partial/data/train-00000-of-00001.parquet").write_bytes(b"of another run")
+    with pytest.raises(FileExistsError, match=r"out.partial holds data and no identity.json"):
+        compose_megc2019([sets / "smic", sets / "casme2", sets / "samm"], tmp_path / "out")
+
+
 def test_wrong_sets_are_named(sets, tmp_path):
     with pytest.raises(ValueError, match="needs a converted set of each of samm too"):
         compose_megc2019([sets / "smic", sets / "casme2"], tmp_path / "out")
@@ -102,7 +110,11 @@ def test_wrong_sets_are_named(sets, tmp_path):
         compose_megc2019([tmp_path / "vis", sets / "casme2", sets / "samm"], tmp_path / "out")
     clip = ConversionOptions(frames="clip")
     convert_database(DATABASES["smic"], sets / "smic-raw", tmp_path / "clip", options=clip, progress=False)
-    with pytest.raises(ValueError, match="store different frames"):
+    with pytest.raises(ValueError, match="made with different `frames` .*'smic': 'clip'"):
         compose_megc2019([tmp_path / "clip", sets / "casme2", sets / "samm"], tmp_path / "out")
+    small = ConversionOptions(image_size=64)
+    convert_database(DATABASES["smic"], sets / "smic-raw", tmp_path / "small", options=small, progress=False)
+    with pytest.raises(ValueError, match="made with different `image_size`"):
+        compose_megc2019([tmp_path / "small", sets / "casme2", sets / "samm"], tmp_path / "out")
     with pytest.raises(ValueError, match="takes three converted sets and OUT, and no option"):
         convert("megc2019", [sets / "smic"], tmp_path / "out", options=ConversionOptions())

@@ -33,7 +33,7 @@ def test_both_layouts(tmp_path, by_person):
     ]
     # what is known from memory alone is not printed as expected
     assert (report.description["expected"]["clips"], report.description["expected"]["classes"]) == (300, {})
-    assert "4 labels; known are 300 (of the release)" in str(report)
+    assert "4 labels; known are 300: of the release" in str(report)
     assert report.description["frames_folder"] == ("." if by_person else "MMEW_Final/Micro_Expression")
 
 

@@ -61,6 +61,7 @@ def test_links_are_followed_and_loops_end(tmp_path):
     folders(tmp_path, "elsewhere/sub01", "raw/deep")
     os.symlink(tmp_path / "raw", tmp_path / "raw/deep/loop")
     os.symlink(tmp_path / "elsewhere", tmp_path / "raw/data")
+    os.symlink(tmp_path / "raw/itself", tmp_path / "raw/itself")
     assert RawTree(tmp_path / "raw").find_folder(*SUBJECTS) == tmp_path / "raw/data"
 
 
@@ -110,11 +111,12 @@ def test_frames_are_told_by_the_last_integer_of_their_name(tmp_path):
     trees.write_frames(tmp_path / "c", [9999, 10000], "006_{}.jpg")
     trees.write_frames(tmp_path / "c", [5562], "again_{}.png")
     (tmp_path / "c/Thumbs.db").write_bytes(b"")
+    (tmp_path / "c/._006_05562.jpg").write_bytes(b"of a Mac")
     (tmp_path / "c/cover.jpg").write_bytes(b"")
     files = RawTree(tmp_path).frames(tmp_path / "c")
     assert files.folder == "c"
     assert files.names == {5562: "006_05562.jpg", 5563: "006_05563.jpg", 9999: "006_9999.jpg", 10000: "006_10000.jpg"}
-    assert files.unused == ("cover.jpg", "again_5562.png")
+    assert files.spare == {5562: ["again_5562.png"]} and files.unnumbered == ("cover.jpg",)
 
 
 def test_a_folder_that_is_not_there(tmp_path):

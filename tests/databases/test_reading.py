@@ -16,4 +16,4 @@ def test_versions_are_told_apart_by_their_number_of_labels():
     assert version_by_rows(sheet_of(159), known) == SheetVersion("codes.xlsx", "MICRO", "v2", True)
     unknown = version_by_rows(sheet_of(160), known)
     assert not unknown.is_known
-    assert str(unknown) == "codes.xlsx (MICRO): a version that is not known: 160 labels; known are 159 (v2), 161 (v1)"
+    assert str(unknown) == "codes.xlsx (MICRO): a version that is not known: 160 labels; known are 159: v2; 161: v1"

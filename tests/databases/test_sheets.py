@@ -55,9 +55,33 @@ def test_the_worksheet_with_the_columns_is_taken(tmp_path):
 def test_remarks_below_the_table_are_no_labels(tmp_path):
     rows = [*trees.casme2_rows(), (), ("* frames are counted from 1",), ("01", "see above")]
     sheet = read_label_sheet(trees.write_xlsx(tmp_path / "a.xlsx", rows), REQUIRED)
-    assert len(sheet.rows) == 6 and [row.number for row in sheet.other_rows] == [9, 10]
+    assert len(sheet.rows) == 7 and [row.number for row in sheet.other_rows] == [9]  # it names a person and a clip
     assert is_label_row({"subject": "1", "onset": "", "offset": "5"})
     assert not is_label_row({"subject": "1", "onset": "", "offset": "none"})
+
+
+def test_a_label_without_a_subject_is_refused(tmp_path):
+    """As merged cells read: nobody may be guessed."""
+    rows = trees.casme2_rows([trees.CASME2_CLIPS[0], ("", *trees.CASME2_CLIPS[1][1:])])
+    with pytest.raises(ValueError, match="row 3: a label without a subject .EP03_02|merged"):
+        read_label_sheet(trees.write_xlsx(tmp_path / "a.xlsx", rows), REQUIRED)
+
+
+def test_a_label_without_frames_is_a_label(tmp_path):
+    rows = trees.casme2_rows([("01", "EP02_01f", "", "", "", "4", "happiness"), *trees.CASME2_CLIPS[1:]])
+    sheet = read_label_sheet(trees.write_xlsx(tmp_path / "a.xlsx", rows), REQUIRED)
+    assert sheet.rows[0].values["clip"] == "EP02_01f" and sheet.other_rows == ()
+
+
+def test_a_sheet_whose_cells_lie_far_apart_is_refused_before_it_is_read(tmp_path):
+    import openpyxl
+
+    workbook = openpyxl.Workbook()
+    workbook.active.cell(200_000, 3_000, "x")
+    workbook.save(tmp_path / "a.xlsx")
+    assert (tmp_path / "a.xlsx").stat().st_size < 20_000
+    with pytest.raises(ValueError, match="200000 rows x 3000 columns, more than 5000000 cells"):
+        read_label_sheet(tmp_path / "a.xlsx", REQUIRED)
 
 
 def test_a_sheet_of_another_database_says_what_it_is(tmp_path):

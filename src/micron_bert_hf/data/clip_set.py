@@ -230,7 +230,12 @@ def write_clip_card(folder: str | os.PathLike, text: str, index: ClipIndex) -> N
     num_bytes = sum((Path(folder) / name).stat().st_size for name in index.shards)  # frames are not compressed again
     data = DatasetCardData(
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": list(index.shards)}]}],
-        dataset_info={"splits": [{"name": "train", "num_bytes": num_bytes, "num_examples": index.total_clips}]},
+        dataset_info={
+            # `datasets` knows what it has read by a hash of this block: of two sets of one name and size, the second
+            # would be taken for the first
+            "description": f"fingerprint {index.fingerprint}",
+            "splits": [{"name": "train", "num_bytes": num_bytes, "num_examples": index.total_clips}],
+        },
     )
     path = Path(folder) / "README.md"
     temporary = path.with_name(path.name + UNFINISHED)

@@ -142,14 +142,16 @@ def list_sources(folder: str | os.PathLike) -> Listing:
         names = []
         for entry in entries:
             below = entry.name if path == "." else f"{path}/{entry.name}"
-            is_folder = _is_folder(entry)
-            if is_folder and entry.is_symlink():
+            is_dir = is_folder(entry)
+            if is_dir and entry.is_symlink():
                 heapq.heappush(links, (below, os.path.realpath(entry.path)))
-            elif is_folder and entry.path in seen:  # through a link to it that came before a link to its parent
+            elif is_dir and entry.path in seen:  # through a link to it that came before a link to its parent
                 quarantined.append(Quarantined(readable(below), "a folder that is read already, by a link to it"))
-            elif is_folder:
+            elif is_dir:
                 seen.add(entry.path)
                 pending.append((below, entry.path))
+            elif entry.name.startswith("."):  # such as ._img1.jpg, which a Mac leaves beside img1.jpg
+                num_ignored += 1
             elif has_suffix(entry.name, IMAGE_SUFFIXES):
                 names.append(f"{entry.name}\0{_size(entry)}")
             elif has_suffix(entry.name, VIDEO_SUFFIXES):
@@ -166,16 +168,17 @@ def list_sources(folder: str | os.PathLike) -> Listing:
 
 
 def image_names(folder: str | os.PathLike) -> list[str]:
-    """Sorted names of the files that a folder directly holds and that are images by their name."""
+    """Sorted names of the files that a folder directly holds and that are images by their name; no hidden ones."""
     names = []
     with os.scandir(folder) as scan:
         for entry in scan:
-            if has_suffix(entry.name, IMAGE_SUFFIXES) and not _is_folder(entry):
+            if has_suffix(entry.name, IMAGE_SUFFIXES) and not entry.name.startswith(".") and not is_folder(entry):
                 names.append(entry.name)
     return sorted(names)
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is one, or leads to one."""
     try:
         return entry.is_dir()
     except OSError as error:  # a link that leads to itself

@@ -9,7 +9,10 @@ which rule. Rules, in their order:
   decides.
 * `apex`: an apex that is absent, outside of onset and offset, or equal to the onset becomes the middle frame, rounded
   down. A release without apexes gets the middle frame too; that is its rule, not a repair.
-* `frames`: onset, apex or offset without a file become the nearest frame on disk within the interval.
+* `frames`: onset, apex or offset without a file become the nearest frame on disk within the interval. A clip whose
+  frames begin after its apex is left out: what led to the apex is gone.
+* `numbering`: a clip whose files are as many as its sheet says, but begin with 1 or 0 instead of the onset, was
+  numbered anew; it is left out, since frames that happen to have the right numbers are others.
 
 A clip without an onset, without a folder, without two frames inside its interval, is left out, with the reason.
 """
@@ -24,6 +27,7 @@ LEFT_OUT = "left out"
 # frames that no label is about.
 ERRATUM, SPELLING, UNLABELLED = "erratum", "spelling", "unlabelled"
 HARMLESS_RULES = frozenset((ERRATUM, SPELLING, UNLABELLED))
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Annotation:
         labels (`tuple[str, ...]`): all labels, where a release gives several; else `(label_raw,)` is understood.
         duration (`int` or `None`): in frames, both ends counted, where the sheet has it.
         has_apex (`bool`): whether the release annotates apexes at all.
+        is_apex_corrected (`bool`): an erratum changed it.
         kind (`str`): `"micro"` or `"macro"`.
         objective_class, action_units_raw (`str`): `""` where there is none.
         stated (`Mapping[str, str]`): what the sheet has for `onset`, `apex` and `offset`, such as `"/"`, for the list
@@ -100,6 +105,7 @@ class Annotation:
     labels: tuple[str, ...] = ()
     duration: int | None = None
     has_apex: bool = True
+    is_apex_corrected: bool = False
     kind: str = "micro"
     objective_class: str = ""
     action_units_raw: str = ""
@@ -197,6 +203,12 @@ def settle_interval(
         reason = f"the sheet's duration of {annotation.duration} frames from onset {onset} says otherwise"
         offset = repair("offset", offset, by_duration, "offset", reason)
 
+    is_renumbered = numbers[0] in (0, 1) and numbers[0] != onset and len(numbers) == offset - onset + 1
+    if is_renumbered and numbers[-1] - numbers[0] == offset - onset:
+        spans = f"{onset} to {offset}"
+        reason = f"its files are numbered anew, from {numbers[0]} to {numbers[-1]}"
+        return None, [*repairs, left_out(annotation, spans, reason, "numbering")]
+
     inside = tuple(numbers[bisect_left(numbers, onset) : bisect_right(numbers, offset)])
     if len(inside) < 2:
         spans = f"{onset} to {offset}"
@@ -204,10 +216,10 @@ def settle_interval(
         return None, [*repairs, left_out(annotation, spans, f"{reason}; expected two or more")]
 
     # what a spotting sheet lacks, or states for one frame only, stays as it is
-    apex_source = "annotated"
+    apex_source = "repaired" if annotation.is_apex_corrected else "annotated"
     if not annotation.has_apex:
         apex_source = "middle" if needs_apex else "none"
-        apex = (onset + offset) // 2 if needs_apex else None
+        apex = max((onset + offset) // 2, onset + 1) if needs_apex else None
     elif needs_apex and (problem := _apex_problem(apex, onset, offset)):
         reason = f"{problem}; the middle frame is used"
         apex = repair("apex", apex, max((onset + offset) // 2, onset + 1), "apex", reason)
@@ -217,19 +229,16 @@ def settle_interval(
             repairs.append(Repair(annotation.sample_id, "apex", str(apex), "", "apex", "outside of onset and offset"))
         apex, apex_source = None, "none"
 
+    if needs_apex and apex is not None and apex <= inside[0] != onset:
+        spans = f"{onset} to {apex}"
+        reason = f"of the frames {spans} only the apex is on disk, if any, which begins with {inside[0]}"
+        return None, [*repairs, left_out(annotation, spans, reason, "frames")]
     first = onset if onset == inside[0] else repair("onset", onset, inside[0], "frames", "no such frame on disk")
     last = offset if offset == inside[-1] else repair("offset", offset, inside[-1], "frames", "no such frame on disk")
     if apex is not None and apex not in inside:
-        later = inside[1:] if needs_apex else inside
-        apex = repair(
-            "apex",
-            apex,
-            min(later, key=lambda number: (abs(number - apex), number)),
-            "frames",
-            "no such frame on disk",
-        )
-    elif apex is not None and needs_apex and apex <= first:
-        apex = repair("apex", apex, inside[1], "frames", "the frames before it are not on disk")
+        nearest = min(inside[1:] if needs_apex else inside, key=lambda number: (abs(number - apex), number))
+        apex = repair("apex", apex, nearest, "frames", "no such frame on disk")
+        apex_source = "repaired" if apex_source == "annotated" else apex_source
     missing = offset - onset + 1 - len(inside)
     inner_missing = last - first + 1 - len(inside)
     if inner_missing:

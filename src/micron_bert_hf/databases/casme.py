@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from .annotations import Annotation
 from .casme2 import recording, subject
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
+from .database import Database, Part, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
 from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
 from .sheets import SheetRow, frame_number, read_label_sheet
@@ -43,9 +43,9 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
         clip_paths=lambda values: [(f"sub{subject(values)}", values["folder"])],
         to_annotations=lambda values, row, where: [to_annotation(values, row, where)],
     )
-    samples, shared = with_single_folders(samples)
+    samples, repairs = with_single_folders(samples, repairs)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, _VERSIONS),), folder)
+    return Reading(tuple(samples), tuple(repairs), (version_by_rows(sheet, _VERSIONS),), folder)
 
 
 def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annotation:
@@ -77,7 +77,6 @@ CASME = Database(
             dataset="casme",
             kind="labelled",
             fps=60.0,
-            expected=(ExpectedCounts(_ROWS, None, {}, "the sheet that meb reads; the lab's page speaks of 195"),),
         )
     },
     read=read,

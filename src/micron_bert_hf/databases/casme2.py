@@ -12,8 +12,9 @@ Layouts: `subXX/EPyy_zz/imgN.jpg` in CASME2_RAW_selected (onset to offset) or CA
 
 from collections.abc import Mapping
 
-from .annotations import Annotation, Erratum
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion, Terms
+from .annotations import LEFT_OUT, UNLABELLED, Annotation, Erratum, Repair
+from .database import Database, Part, Reading, ReadRequest, SheetVersion, Terms
+from .expected_counts import counted_labels
 from .raw_tree import RawTree
 from .reading import known_label, read_clips, stated_frames, with_single_folders
 from .sheets import LabelSheet, SheetRow, frame_number, read_label_sheet
@@ -23,9 +24,7 @@ _SHEETS = (r"CASME2-coding.*", r"CASME2_label.*", r".*CASME.?(2|II).*(coding|lab
 _OBJECTIVE_SHEETS = (r"CASME2-ObjectiveClasses.*", r".*CASME.?(2|II).*objective.*")
 _RAW_FOLDERS = (r"CASME2[_-]RAW[_-]selected", r"CASME2[_-]RAW")
 _CROPPED = (r".*Cropped.*",)
-_CLASSES = {
-    "others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25, "sadness": 7, "fear": 2,
-}  # fmt: skip
+_LABELS = counted_labels("casme2")
 _OBJECTIVE_FIELDS = ("subject", "clip", "objective_class")
 
 ERRATA = (
@@ -51,7 +50,7 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
     sheet = read_label_sheet(
         path, ("subject", "clip", "onset", "apex", "offset", "emotion"), ("action_units", "objective_class")
     )
-    objective = _objective_classes(tree, request)
+    objective, objective_sheets = _objective_classes(tree)
     crops = {"required": _CROPPED} if request.official_crops else {"refused": _CROPPED, "preferred": _RAW_FOLDERS}
     frames_folder = tree.find_folder(r"sub\d{1,2}", "sub01", **crops)
 
@@ -68,9 +67,14 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
         clip_paths=lambda values: [(f"sub{subject(values)}", values["folder"])],
         to_annotations=with_class,
     )
-    samples, shared = with_single_folders(samples)
+    samples, repairs = with_single_folders(samples, repairs)
+    named = {recording(row.values) for row in sheet.rows}
+    repairs += [
+        Repair(name, "objective_class", objective[name], LEFT_OUT, UNLABELLED, "the label sheet has no such clip")
+        for name in sorted(objective.keys() - named)
+    ]
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (sheet_version(sheet),), folder)
+    return Reading(tuple(samples), tuple(repairs), (sheet_version(sheet), *objective_sheets), folder)
 
 
 def subject(values: Mapping[str, str]) -> str:
@@ -90,7 +94,7 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annot
         subject_id=subject(values),
         recording=recording(values),
         **stated_frames(values, where),
-        label_raw=known_label(values["emotion"], frozenset(_CLASSES), where),
+        label_raw=known_label(values["emotion"], _LABELS, where),
         where=where,
         objective_class=values["objective_class"],
         action_units_raw=values["action_units"],
@@ -116,14 +120,15 @@ def sheet_version(sheet: LabelSheet) -> SheetVersion:
     return SheetVersion(sheet.path.name, sheet.worksheet, version, is_known)
 
 
-def _objective_classes(tree: RawTree, request: ReadRequest) -> dict[str, str]:
+def _objective_classes(tree: RawTree) -> tuple[dict[str, str], tuple[SheetVersion, ...]]:
     """Recording -> objective class, from the sheet of its own that the release has beside; may be absent."""
     try:
-        path = tree.find_sheet(_OBJECTIVE_SHEETS)
+        path = tree.find_sheet(_OBJECTIVE_SHEETS, way_out="leave one of them there")
     except FileNotFoundError:
-        return {}
+        return {}, ()
     sheet = read_label_sheet(path, _OBJECTIVE_FIELDS)
-    return {recording(row.values): row.values["objective_class"] for row in sheet.rows}
+    version = SheetVersion(path.name, sheet.worksheet, f"objective classes of {len(sheet.rows)} clips", True)
+    return {recording(row.values): row.values["objective_class"] for row in sheet.rows}, (version,)
 
 
 CASME2 = Database(
@@ -139,7 +144,6 @@ CASME2 = Database(
             dataset="casme2",
             kind="labelled",
             fps=200.0,
-            expected=(ExpectedCounts(255, 26, _CLASSES, "label sheet of 2014; papers quote 246, 247 or 255"),),
         )
     },
     read=read,

@@ -24,9 +24,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from .annotations import LEFT_OUT, UNLABELLED, Annotation, Erratum, Repair
-from .database import Database, ExpectedCounts, Part, RawSample, Reading, ReadRequest, Terms
+from .database import Database, Part, RawSample, Reading, ReadRequest, Terms
+from .expected_counts import EXPECTED_COUNTS, counted_labels
 from .raw_tree import FrameFiles, RawTree
-from .reading import descend, expression_kind, known_label, read_clips, stated_frames, version_by_rows
+from .reading import descend, expression_kind, known_label, read_clips, stated_frames, unread_folder, version_by_rows
 from .sheets import LabelSheet, SheetRow, read_label_sheet
 
 
@@ -44,15 +45,9 @@ _COLOR, _DEPTH = "color", "depth"
 # Below a person of part c; the first is what a public reader of it walks.
 _TAILS_C = (("a", _COLOR), (_COLOR,), ())
 
-_CLASSES_A = {
-    "disgust": 250, "surprise": 187, "others": 161, "fear": 86, "anger": 64, "sad": 57, "happy": 55,
-}  # fmt: skip
-_CLASSES_C = {"negative": 99, "surprise": 30, "others": 20, "positive": 16}
-_VERSION_2 = "v2: 860 micro-expressions"
-_VERSION_1 = "v1: 921 micro-expressions, some of them none, as the lab found; use v2"
-_VERSIONS_A = {860: _VERSION_2, 921: _VERSION_1}
-_ROWS_C = 165
-_VERSIONS_C = {_ROWS_C: "of the release"}
+_LABELS_A, _LABELS_C = (counted_labels("casme3", part) for part in ("a", "c"))
+_VERSIONS_A = {counts.clips: counts.version for counts in EXPECTED_COUNTS["casme3", "a"]}
+_VERSIONS_C = {EXPECTED_COUNTS["casme3", "c"][0].clips: "of the release"}
 
 _ORDER = "it is out of the order onset, apex, offset"
 # By the name of the micro-expression, since a clip has several: the two of spNO.40 e differ in their onset alone. The
@@ -111,17 +106,18 @@ def micro_expressions(sheet: LabelSheet) -> LabelSheet:
     The rows about micro-expressions. Each gets a field `event`: its name in the release, `spNO.1_a_355`, by the onset
     that stands in the sheet, so that no erratum changes it; a second one from the same frame on is `spNO.1_a_355#2`.
     """
-    rows, seen = [], Counter()
+    rows, others, seen = [], list(sheet.other_rows), Counter()
     for row in sheet.rows:
         values = row.values
         if values["type"] and expression_kind(values["type"], sheet.where(row)) != "micro":
+            others.append(row)
             continue
         name = f"{values['subject']}_{values['clip']}_{values['onset']}"
         seen[name] += 1
         rows.append(replace(row, values={**values, "event": name if seen[name] == 1 else f"{name}#{seen[name]}"}))
     if not rows:
         raise ValueError(f"{sheet.path}, {sheet.worksheet}: none of {len(sheet.rows)} rows is a micro-expression")
-    return replace(sheet, rows=tuple(rows))
+    return replace(sheet, rows=tuple(rows), other_rows=tuple(others))
 
 
 def to_annotation(values: Mapping[str, str], row: SheetRow, where: str, has_emotions: bool = True) -> Annotation:
@@ -131,7 +127,7 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str, has_emot
         subject_id=values["subject"],
         recording=f"{values['subject']}/{values['clip']}",
         **stated_frames(values, where),
-        label_raw=known_label(values["emotion"], frozenset(_CLASSES_A), where) if has_emotions else "",
+        label_raw=known_label(values["emotion"], _LABELS_A, where) if has_emotions else "",
         where=where,
         objective_class=values["objective_class"],
         action_units_raw=values["action_units"],
@@ -166,6 +162,7 @@ def _read_b(tree: RawTree, request: ReadRequest) -> Reading:
     samples, repairs = [], []
     for person in tree.folder_names(frames_folder):
         if re.fullmatch(_PERSON, person, re.IGNORECASE) is None:
+            repairs.append(unread_folder(tree, frames_folder / person, "its name is no person's"))
             continue
         for clip in tree.folder_names(frames_folder / person):
             folder = frames_folder / person / clip
@@ -218,7 +215,7 @@ def to_annotation_c(values: Mapping[str, str], row: SheetRow, where: str) -> Ann
         recording=values["subject"],
         apex=None,
         **stated_frames(values, where),
-        label_raw=known_label(values["emotion"], frozenset(_CLASSES_C), where),
+        label_raw=known_label(values["emotion"], _LABELS_C, where),
         where=where,
         has_apex=False,
         action_units_raw=values["action_units"],
@@ -239,17 +236,12 @@ CASME3 = Database(
             dataset="casme3",
             kind="labelled",
             fps=30.0,
-            expected=(
-                ExpectedCounts(860, 94, _CLASSES_A, "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx", _VERSION_2),
-                ExpectedCounts(921, 95, {}, "cas(me)3_part_A_ME_label_JpgIndex_v1.xlsx", _VERSION_1),
-            ),
         ),
         "b": Part(dataset="casme3", kind="unlabelled", fps=30.0),
         "c": Part(
             dataset="casme3_c",
             kind="labelled",
             fps=30.0,
-            expected=(ExpectedCounts(_ROWS_C, 30, _CLASSES_C, "CAS(ME)3_part_C_ME.xlsx"),),
         ),
     },
     read=read,

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .annotations import LEFT_OUT, Annotation, Repair
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion, Terms
+from .database import Database, Part, Reading, ReadRequest, SheetVersion, Terms
+from .expected_counts import counted_labels
 from .raw_tree import RawTree
 from .reading import expression_kind, group_recordings, known_label, stated_frames, unread_folder, unread_rows
 from .sheets import LabelSheet, SheetRow, read_columns_by_place
@@ -26,7 +27,7 @@ _PERSON = r"s\d{1,2}"
 _RECORDING = re.compile(r"(\d{1,2})_(\d{4}).*")
 _NOT_RAW = (r".*selectedpic.*", r".*rawvideo.*", r".*crop.*")
 # Of the micro-expressions.
-_CLASSES = {"negative": 21, "others": 19, "surprise": 9, "positive": 8}
+_LABELS = counted_labels("casme_squared")
 _ROWS, _MICRO_ROWS = 357, 57
 
 
@@ -96,7 +97,7 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annot
         subject_id=values["person"],
         recording=values["recording"],
         **stated_frames(values, where),
-        label_raw=known_label(values["emotion"], frozenset(_CLASSES), where),
+        label_raw=known_label(values["emotion"], _LABELS, where),
         where=where,
         kind=expression_kind(values["type"], where),
         action_units_raw=values["action_units"],
@@ -121,6 +122,7 @@ def _recordings(tree: RawTree, frames_folder: Path) -> tuple[dict[tuple[str, str
     repairs: list[Repair] = []
     for person in tree.folder_names(frames_folder):
         if re.fullmatch(_PERSON, person, re.IGNORECASE) is None:
+            repairs.append(unread_folder(tree, frames_folder / person, "its name is no person's"))
             continue
         for name in tree.folder_names(frames_folder / person):
             folder = frames_folder / person / name
@@ -153,7 +155,6 @@ CASME_SQUARED = Database(
             dataset="casme_squared",
             kind="recordings",
             fps=30.0,
-            expected=(ExpectedCounts(_MICRO_ROWS, 22, _CLASSES, "micro-expressions of CAS(ME)^2code_final.xlsx"),),
         )
     },
     read=read,

@@ -1,11 +1,14 @@
 """Contact sheets: what was converted, at a glance. They show faces of licensed databases and stay on the disk."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
@@ -19,27 +22,51 @@ _GAIN = 10
 _UNLABELLED = "unlabelled"
 
 
-def write_contact_sheets(set_folder: str | os.PathLike, sheets_folder: Path, kind: str) -> list[Path]:
+class Shown(NamedTuple):
+    """A sample on a sheet, and the places of two of its frames in its row, which is a row group."""
+
+    subject_id: str
+    sample_id: str
+    shard: Path
+    group: int
+    first: int
+    second: int
+
+
+def write_contact_sheets(
+    set_folder: str | os.PathLike, shards: Sequence[str], sheets_folder: Path, kind: str
+) -> list[Path]:
     """
     Draw one PNG a class: onset, apex and ten times their difference of up to 24 samples, of different people first. Of
     recordings the classes are those of their intervals, of unlabelled video the first and last frame of pieces.
 
+    Args:
+        shards: paths below the set's folder.
+
     Returns:
-        The files. Memory holds the identities of all samples, and the frames of one.
+        The files. Memory holds the identities of all samples, the tiles, and the frames of one row at a time.
     """
-    shards = sorted(Path(set_folder).glob("data/*.parquet"))
-    places: dict[str, list[tuple[str, str, Path, int, int, int]]] = {}
-    for shard in shards:
+    samples: dict[str, list[Shown]] = {}
+    for name in shards:
+        shard = Path(set_folder) / name
         for group, row in enumerate(_identities(shard, kind)):
             for label, first, second in row["pairs"]:
-                about = (row["subject_id"], row["sample_id"], shard, group, first, second)
-                places.setdefault(label or "no label", []).append(about)
-    written = []
+                shown = Shown(row["subject_id"], row["sample_id"], shard, group, first, second)
+                samples.setdefault(label or "no label", []).append(shown)
+    chosen = {label: _of_many_people(shown) for label, shown in sorted(samples.items())}
+    tiles: dict[Shown, Image.Image] = {}
+    in_a_row: dict[tuple[Path, int], list[Shown]] = {}
+    for shown in {item for items in chosen.values() for item in items}:
+        in_a_row.setdefault((shown.shard, shown.group), []).append(shown)
+    for (shard, group), items in in_a_row.items():
+        with pq.ParquetFile(shard) as file:
+            frames = file.read_row_group(group, columns=["frames"])["frames"][0].values.field("bytes")
+        tiles |= {item: _tile(item, frames) for item in items}
     sheets_folder.mkdir(exist_ok=True)
-    for label, samples in sorted(places.items()):
-        tiles = [_tile(*about) for about in _of_many_people(samples)]
+    written = []
+    for label, items in chosen.items():
         path = sheets_folder / f"{file_name(label) or 'class'}.png"
-        _sheet(tiles).save(path)
+        _sheet([tiles[item] for item in items]).save(path)
         written.append(path)
     return written
 
@@ -73,23 +100,20 @@ def _identities(shard: Path, kind: str) -> Iterator[dict]:
             }
 
 
-def _of_many_people(samples: Sequence[tuple]) -> list[tuple]:
+def _of_many_people(samples: Sequence[Shown]) -> list[Shown]:
     """Up to `NUM_SAMPLES`, one of each person, then a second of each, and so on."""
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     ranked = []
     for position, sample in enumerate(samples):
-        round_number = seen.get(sample[0], 0)
-        seen[sample[0]] = round_number + 1
-        ranked.append((round_number, position))
+        ranked.append((seen[sample.subject_id], position))
+        seen[sample.subject_id] += 1
     return [samples[position] for _, position in sorted(ranked)[:NUM_SAMPLES]]
 
 
-def _tile(subject_id: str, sample_id: str, shard: Path, group: int, first: int, second: int) -> Image.Image:
-    with pq.ParquetFile(shard) as file:
-        frames = file.read_row_group(group, columns=["frames"])["frames"][0].values
+def _tile(shown: Shown, frames: pa.Array) -> Image.Image:
     onset, apex = (
-        Image.open(BytesIO(frames.field("bytes")[place % len(frames)].as_py())).convert("RGB")
-        for place in (first, second)
+        Image.open(BytesIO(frames[place % len(frames)].as_py())).convert("RGB")
+        for place in (shown.first, shown.second)
     )
     difference = np.asarray(apex, np.float32) - np.asarray(onset, np.float32)
     difference = Image.fromarray(np.clip(128 + _GAIN * difference, 0, 255).astype(np.uint8))
@@ -97,7 +121,7 @@ def _tile(subject_id: str, sample_id: str, shard: Path, group: int, first: int, 
     for place, image in enumerate((onset, apex, difference)):
         image.thumbnail((TILE, TILE), Image.Resampling.BOX)
         tile.paste(image, (place * TILE + (TILE - image.width) // 2, 14 + (TILE - image.height) // 2))
-    ImageDraw.Draw(tile).text((2, 1), f"{sample_id}  {subject_id}"[:60], fill="black")
+    ImageDraw.Draw(tile).text((2, 1), f"{shown.sample_id}  {shown.subject_id}"[:60], fill="black")
     return tile
 
 

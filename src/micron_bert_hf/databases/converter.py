@@ -1,8 +1,8 @@
 """From a release on disk to a set that `load_dataset` reads: OUT, complete or absent.
 
-    from micron_bert_hf.databases import ConversionOptions, convert_database
+    from micron_bert_hf.databases import DATABASES, ConversionOptions, convert_database
 
-    report = convert_database("casme2", "CASME2", "casme2", options=ConversionOptions(align=True), num_processes=2)
+    convert_database(DATABASES["casme2"], "CASME2", "casme2", options=ConversionOptions(align=True), num_processes=2)
 
     OUT/README.md               dataset card, with the terms of the database
     OUT/conversion.json         what was read, counts beside the expected ones, checksums, a fingerprint
@@ -33,18 +33,25 @@ from tqdm.auto import tqdm
 from ..data.clip_set import UNFINISHED, ClipIndex, content_fingerprint, shard_names
 from ..run_files import claim_folder, read_json, whole_folder, write_json, write_text
 from ..worker_processes import run_jobs
-from .annotations import HARMLESS_RULES, LEFT_OUT, Repair, settle_interval
+from .annotations import HARMLESS_RULES, LEFT_OUT, UNREADABLE, Repair, settle_interval
 from .card import render_card
 from .contact_sheet import write_contact_sheets
 from .database import Database, Part, RawSample, Reading, ReadRequest
+from .expected_counts import EXPECTED_COUNTS
 from .raw_tree import RawTree
-from .report import CARD_NAME, CONVERSION_NAME, REPAIRS_NAME, SHEETS_FOLDER, ConversionReport
+from .report import (
+    CARD_NAME,
+    CONVERSION_NAME,
+    IDENTITY_NAME,
+    REPAIRS_NAME,
+    SHEETS_FOLDER,
+    ConversionReport,
+)
 from .shards import FrameOptions, ShardJob, convert_shard
 
 
 # Raise it with every change of what the same release and options give.
 CONVERTER_VERSION = 1
-IDENTITY_NAME = "identity.json"
 # Ours: work is handed out and kept by shards, whatever the number of processes.
 FRAMES_PER_SHARD, LEAST_SHARDS = 2000, 8
 _SHOWN = 5
@@ -87,6 +94,8 @@ class ConversionOptions:
             raise ValueError(f"`image_size` is {self.image_size}; expected 32 to 2048 pixels")
         if self.stabilize and not self.align:
             raise ValueError("`stabilize` goes with `align`: it holds an aligned face still")
+        if self.detector != "mtcnn" and not self.align:
+            raise ValueError("`detector` goes with `align`: without it no face is looked for")
 
 
 def convert_database(
@@ -125,7 +134,7 @@ def convert_database(
         raise ValueError(f"{database.title} has no official crops; leave that option out")
     if num_processes < 1:
         raise ValueError(f"`num_processes` must be 1 or more, got {num_processes}")
-    if output_dir == raw_folder or raw_folder in output_dir.parents:
+    if output_dir.resolve().is_relative_to(raw_folder.resolve()):
         raise ValueError(f"{output_dir} lies in the raw folder {raw_folder}, which is only read; give another folder")
     request = ReadRequest(part, None if sheet is None else Path(sheet), options.errata, options.official_crops)
     reading = database.read(RawTree(raw_folder), request)
@@ -133,6 +142,8 @@ def convert_database(
     description = read_json(output_dir / CONVERSION_NAME) if output_dir.is_dir() else None
     if description is not None:
         conversion.check_finished(output_dir, description)
+        if options.strict:
+            conversion.refuse_repairs()
         return ConversionReport(output_dir, description, was_there=True)
     if options.strict:
         conversion.refuse_repairs()
@@ -172,7 +183,8 @@ class Conversion:
             "database": self.database.name,
             "part": self.part_name,
             "converter_version": CONVERTER_VERSION,
-            "options": asdict(self.options),
+            # what decides bytes: a strict run that ends well ends like any other
+            "options": {name: value for name, value in asdict(self.options).items() if name != "strict"},
             "release": digest.hexdigest()[:16],
             "versions": {library: version(library) for library in libraries},
         }
@@ -224,14 +236,15 @@ class Conversion:
         if problems:  # frames that cannot be read, which only reading tells
             raise ValueError(f"--strict refuses {'; '.join(problems[:_SHOWN])}")
         if not any(record["num_rows"] for record in records):
-            reasons = "; ".join(f"{repair.sample_id}: {repair.reason}" for repair in repairs[:2])
+            causes = [repair for repair in repairs if repair.rule == UNREADABLE or repair.field == "sample"]
+            reasons = "; ".join(f"{repair.sample_id}: {repair.reason}" for repair in causes[:2])
             raise ValueError(
                 f"{self.database.title}: {len(self.reading.samples)} samples gave no row, such as {reasons}"
             )
         description = self._describe(records, repairs, [f"data/{job.path.name}" for job in jobs])
         num_bytes = sum(record["num_bytes"] for record in records)
         write_text(folder / CARD_NAME, render_card(description, num_bytes))
-        write_contact_sheets(folder, folder / SHEETS_FOLDER, self.part.kind)
+        write_contact_sheets(folder, list(description["shards"]), folder / SHEETS_FOLDER, self.part.kind)
         if self.part.kind == "unlabelled":
             subjects = sorted({subject for record in records for subject in record["subjects"]})
             ClipIndex(
@@ -289,7 +302,11 @@ class Conversion:
             for sentence, samples in record["faces"].items():
                 faces.setdefault(sentence, []).extend(samples)
         versions = {sheet.version for sheet in self.reading.sheets}
-        expected = [item for item in self.part.expected if not item.version or item.version in versions]
+        expected = [
+            item
+            for item in EXPECTED_COUNTS.get((self.database.name, self.part_name), ())
+            if not item.version or item.version in versions
+        ]
         return {
             **self.identity,
             "title": self.database.title,

@@ -30,26 +30,6 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class ExpectedCounts:
-    """
-    What a whole release gives, counted on its label sheet.
-
-    Args:
-        clips (`int`): of recordings, micro-expressions.
-        subjects (`int` or `None`): `None` where sources differ or nobody has counted.
-        classes (`Mapping[str, int]`): label in lower case -> clips; empty where nobody has counted.
-        source (`str`): who counted.
-        version (`str`): the sheet's version that it is about; `""` for any.
-    """
-
-    clips: int
-    subjects: int | None
-    classes: Mapping[str, int]
-    source: str
-    version: str = ""
-
-
-@dataclass(frozen=True)
 class Part:
     """
     A part of a release that makes one set.
@@ -59,13 +39,11 @@ class Part:
             whom a model has seen.
         kind (`str`): one of `KINDS`.
         fps (`float`): frames a second.
-        expected (`tuple[ExpectedCounts, ...]`): by version of the sheet; empty where nobody has counted.
     """
 
     dataset: str
     kind: str
     fps: float
-    expected: tuple[ExpectedCounts, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from .annotations import Annotation, Erratum
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
+from .database import Database, Part, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
 from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
 from .sheets import LabelSheet, SheetRow, read_label_sheet
@@ -44,9 +44,9 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
         clip_paths=lambda values: [(values["subject"], values["folder"])],
         to_annotations=lambda values, row, where: [to_annotation(values, row, where)],
     )
-    samples, shared = with_single_folders(samples)
+    samples, repairs = with_single_folders(samples, repairs)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, {_ROWS: "release v1"}),), folder)
+    return Reading(tuple(samples), tuple(repairs), (version_by_rows(sheet, {_ROWS: "release v1"}),), folder)
 
 
 def recording(values: Mapping[str, str]) -> str:
@@ -120,7 +120,6 @@ FOURDME = Database(
             dataset="fourdme",
             kind="labelled",
             fps=60.0,
-            expected=(ExpectedCounts(_ROWS, None, {}, "the sheet that meb reads"),),
         )
     },
     read=read,

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from ..data.clip_set import content_fingerprint, shard_names
 from ..data.label_maps import COMPOSITE_DATASETS, COMPOSITE_LABEL_MAP, LABEL_MAPS
-from ..run_files import file_sha256, read_json, whole_folder, write_json, write_text
+from ..run_files import claim_folder, file_sha256, read_json, whole_folder, write_json, write_text
 from .card import render_card
 from .contact_sheet import write_contact_sheets
-from .database import ExpectedCounts, Terms
-from .report import CARD_NAME, CONVERSION_NAME, SHEETS_FOLDER, ConversionReport, count_lines
+from .database import Terms
+from .expected_counts import EXPECTED_COUNTS
+from .report import CARD_NAME, CONVERSION_NAME, IDENTITY_NAME, SHEETS_FOLDER, ConversionReport, count_lines
 
 
 NAME, TITLE = "megc2019", "MEGC2019 composite"
@@ -29,16 +30,8 @@ NOT_IN_THE_LIST: Mapping[tuple[str, str], str] = {
     ("casme2", "sub04_EP12_01f"): "its sheet has no apex",
     ("casme2", "sub05_EP09_05f"): "its apex is its onset",
 }
-# Of combined_3class_gt.csv; negative, positive, surprise.
-EXPECTED_PARTS: Mapping[str, ExpectedCounts] = {
-    name: ExpectedCounts(clips, subjects, dict(zip(("negative", "positive", "surprise"), classes)), "MEGC2019's list")
-    for name, clips, subjects, classes in (
-        ("casme2", 145, 24, (88, 32, 25)),
-        ("samm", 133, 28, (92, 26, 15)),
-        ("smic", 164, 16, (70, 51, 43)),
-    )
-}
-EXPECTED = ExpectedCounts(442, 68, {"negative": 250, "positive": 109, "surprise": 83}, "MEGC2019's list")
+# What decides pixels, and so must be equal in all three sets; crops of their own two of them have.
+SHARED_OPTIONS = ("frames", "image_size", "align", "stabilize", "detector")
 TERMS = Terms(
     "casme2-samm-smic-release-agreements",
     "http://casme.psych.ac.cn/casme/e2",
@@ -53,17 +46,19 @@ def compose_megc2019(sets: Sequence[str | os.PathLike], output_dir: str | os.Pat
     Join three converted sets.
 
     Args:
-        sets: folders of converted CASME II, SAMM and SMIC-HS, in any order, made with the same `frames`.
+        sets: folders of converted CASME II, SAMM and SMIC-HS, in any order, made with the same `SHARED_OPTIONS`.
         output_dir: absent or empty. Rows keep their own labels; read them with `label_map="composite-3"`.
 
     Raises:
-        ValueError: a set is missing, twice there, of another part, or made with other `frames`; or the composite is
+        ValueError: a set is missing, twice there, of another part, or made with other options; or the composite is
             not the challenge's: the message says which counts differ.
         FileExistsError: `output_dir` holds something.
     """
     output_dir = Path(os.path.abspath(output_dir))
     found = _open_sets([Path(folder) for folder in sets])
     with whole_folder(output_dir) as folder:
+        identity = {name: about["fingerprint"] for name, (_, about) in sorted(found.items())}
+        claim_folder(folder, IDENTITY_NAME, {"database": NAME, **identity})
         (folder / "data").mkdir(exist_ok=True)
         sources = [
             (name, source / shard) for name, (source, about) in sorted(found.items()) for shard in about["shards"]
@@ -76,8 +71,9 @@ def compose_megc2019(sets: Sequence[str | os.PathLike], output_dir: str | os.Pat
         description = _describe(found, tally, names, folder)
         num_bytes = sum((folder / name).stat().st_size for name in names)
         write_text(folder / CARD_NAME, render_card(description, num_bytes))
-        write_contact_sheets(folder, folder / SHEETS_FOLDER, "labelled")
+        write_contact_sheets(folder, names, folder / SHEETS_FOLDER, "labelled")
         write_json(folder / CONVERSION_NAME, description)
+        (folder / IDENTITY_NAME).unlink()
     return ConversionReport(output_dir, description, was_there=False)
 
 
@@ -121,9 +117,10 @@ def _open_sets(folders: Sequence[Path]) -> dict[str, tuple[Path, dict[str, Any]]
     missing = sorted(set(COMPOSITE_DATASETS) - set(found))
     if missing:
         raise ValueError(f"the composite needs a converted set of each of {', '.join(missing)} too")
-    frames = {name: about["options"]["frames"] for name, (_, about) in found.items()}
-    if len(set(frames.values())) > 1:
-        raise ValueError(f"the sets store different frames ({frames}); convert them with the same --frames")
+    for option in SHARED_OPTIONS:
+        values = {name: about["options"][option] for name, (_, about) in found.items()}
+        if len(set(values.values())) > 1:
+            raise ValueError(f"the sets were made with different `{option}` ({values}); convert them alike")
     return found
 
 
@@ -162,7 +159,7 @@ def _describe(
         "sheets": [sheet for _, (_, about) in sorted(found.items()) for sheet in about["sheets"]],
         "frames_folder": ", ".join(f"{about['title']} ({about['fingerprint']})" for _, about in found.values()),
         "counts": tally.counts(*COMPOSITE_DATASETS),
-        "expected": asdict(EXPECTED),
+        "expected": asdict(EXPECTED_COUNTS[NAME, "all"][0]),
         "repairs": {},
         "faces": {},
         "num_rows": tally.counts(*COMPOSITE_DATASETS)["clips"],
@@ -177,13 +174,12 @@ def _check(tally: _Tally) -> None:
     Raises:
         ValueError: the counts are not the challenge's.
     """
-    parts = {name: (tally.counts(name), expected) for name, expected in EXPECTED_PARTS.items()}
-    parts["all"] = (tally.counts(*COMPOSITE_DATASETS), EXPECTED)
-    differing = [
-        "\n".join([f"{name}:", *count_lines({"counts": counts, "expected": asdict(expected)})])
-        for name, (counts, expected) in parts.items()
-        if {"clips": expected.clips, "subjects": expected.subjects, "classes": dict(expected.classes)} != counts
-    ]
+    differing = []
+    for name in (*COMPOSITE_DATASETS, "all"):
+        counts = tally.counts(*(COMPOSITE_DATASETS if name == "all" else (name,)))
+        expected = asdict(EXPECTED_COUNTS[NAME, name][0])
+        if any(counts[key] != expected[key] for key in counts):
+            differing.append("\n".join([f"{name}:", *count_lines({"counts": counts, "expected": expected})]))
     if differing:
         raise ValueError(
             "this is not the composite of MEGC2019, whose numbers must not be compared with it. "

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .annotations import Annotation
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
+from .database import Database, Part, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
 from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
 from .sheets import SheetRow, read_label_sheet
@@ -45,9 +45,9 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
         clip_paths=paths,
         to_annotations=lambda values, row, where: [to_annotation(values, row, where)],
     )
-    samples, shared = with_single_folders(samples)
+    samples, repairs = with_single_folders(samples, repairs)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, {_ROWS: "of the release"}),), folder)
+    return Reading(tuple(samples), tuple(repairs), (version_by_rows(sheet, {_ROWS: "of the release"}),), folder)
 
 
 def subject(text: str) -> str:
@@ -97,7 +97,6 @@ MMEW = Database(
             dataset="mmew",
             kind="labelled",
             fps=90.0,
-            expected=(ExpectedCounts(_ROWS, None, {}, "MMEW_Micro_Exp.xlsx"),),
         )
     },
     read=read,

@@ -9,16 +9,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.clip_sources import image_names, order_frames
+from ..data.clip_sources import explain, image_names, is_folder, order_frames
 from .sheets import SHEET_SUFFIXES
 
 
 # Ours: levels below the named folder that are searched for the label sheet and for the folder of the subjects.
 SHEET_DEPTH, FOLDER_DEPTH = 2, 4
 _SHOWN = 6
+_NAME_IT = "name one with --sheet"
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class FrameFiles:
         folder (`str`): below the raw folder, with slashes.
         names (`Mapping[int, str]` or `None`): number -> file name, in ascending order. The number is the last integer
             in the name: releases pad it differently from clip to clip. `None` if the folder was not listed yet.
-        unused (`tuple[str, ...]`): image files without a number, or with one that another file has.
+        spare (`Mapping[int, Sequence[str]]`): number -> other files with that number, for a first one that is damaged.
+        unnumbered (`tuple[str, ...]`): image files without a number.
     """
 
     folder: str
     names: Mapping[int, str] | None
-    unused: tuple[str, ...] = ()
+    spare: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    unnumbered: tuple[str, ...] = ()
 
 
 class RawTree:
@@ -74,13 +77,14 @@ class RawTree:
                         below.append(folder / name)
             level = below
 
-    def find_sheet(self, patterns: Sequence[str], named: Path | None = None) -> Path:
+    def find_sheet(self, patterns: Sequence[str], named: Path | None = None, way_out: str = _NAME_IT) -> Path:
         """
-        The label sheet.
+        The label sheet, or another.
 
         Args:
             patterns: regular expressions for the whole name without suffix, in any case; earlier ones are preferred.
             named (*optional*): the sheet that the user named, which is taken as it is.
+            way_out (`str`): what the user can do if several fit.
 
         Raises:
             FileNotFoundError: there is none; says what was looked for and which sheets are there.
@@ -99,9 +103,7 @@ class RawTree:
         for pattern in patterns:
             fitting = [path for path in sheets if _fits(pattern, path.stem)]
             if len(fitting) > 1:
-                raise ValueError(
-                    f"several label sheets are in {self.root}: {self._names(fitting)}; name one with --sheet"
-                )
+                raise ValueError(f"several label sheets are in {self.root}: {self._names(fitting)}; {way_out}")
             if fitting:
                 return fitting[0]
         there = self._names(sheets) or "none"
@@ -188,16 +190,25 @@ class RawTree:
         return exact if exact is not None and exact.is_dir() else None
 
     def frames(self, folder: Path) -> FrameFiles:
-        """The frames that a folder directly holds."""
-        numbered, unnumbered, _ = order_frames(image_names(folder))
-        names: dict[int, str] = {}
-        unused = list(unnumbered)
+        """
+        The frames that a folder directly holds.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        try:
+            names = image_names(folder)
+        except OSError as error:
+            raise ValueError(f"the folder cannot be read: {explain(error)}") from error
+        numbered, unnumbered, _ = order_frames(names)
+        by_number: dict[int, str] = {}
+        spare: dict[int, list[str]] = {}
         for number, name in numbered:
-            if number in names:
-                unused.append(name)
+            if number in by_number:
+                spare.setdefault(number, []).append(name)
             else:
-                names[number] = name
-        return FrameFiles(folder.relative_to(self.root).as_posix(), names, tuple(unused))
+                by_number[number] = name
+        return FrameFiles(folder.relative_to(self.root).as_posix(), by_number, spare, tuple(unnumbered))
 
     def folder_names(self, folder: Path) -> list[str]:
         """Names of the folders directly below, sorted, without hidden ones."""
@@ -206,10 +217,16 @@ class RawTree:
     def _listing(self, folder: Path) -> dict[str, Path]:
         """Names -> entries; a folder that holds images is listed without them, since it may hold thousands."""
         if folder not in self._children:
-            with os.scandir(folder) as scan:
-                entries = sorted(
-                    entry.name for entry in scan if entry.is_dir() or _suffix(entry.name) in SHEET_SUFFIXES
-                )
+            try:
+                with os.scandir(folder) as scan:
+                    entries = sorted(
+                        entry.name for entry in scan if is_folder(entry) or _suffix(entry.name) in SHEET_SUFFIXES
+                    )
+            except OSError as error:
+                if folder == self.root:
+                    raise
+                explain(error)  # what may pass ends the search; what this user may not read holds nothing for him
+                entries = []
             self._children[folder] = {name: folder / name for name in entries}
         return self._children[folder]
 

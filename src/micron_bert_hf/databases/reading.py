@@ -60,6 +60,8 @@ def read_clips(
                     f"{where} is about {annotation.sample_id}, and so is {others}; expected one row a sample"
                 )
             known[annotation.sample_id] = where
+        if any(correction.field == "apex" for correction in corrections):
+            annotations = [replace(annotation, is_apex_corrected=True) for annotation in annotations]
         first = annotations[0]
         repairs += [replace(correction, sample_id=first.sample_id) for correction in corrections]
         paths = clip_paths(values)
@@ -78,7 +80,11 @@ def read_clips(
             about = (first.sample_id, "folder", "/".join(paths[0]), "/".join(found))
             repairs.append(Repair(*about, SPELLING, "the only folder whose name differs in case or padding"))
         if folder not in listed:
-            listed[folder] = tree.frames(folder)
+            try:
+                listed[folder] = tree.frames(folder)
+            except ValueError as error:
+                repairs += [left_out(annotation, "/".join(found), str(error)) for annotation in annotations]
+                continue
         samples += [
             RawSample(annotation.sample_id, annotation.subject_id, listed[folder], (annotation,))
             for annotation in annotations
@@ -94,18 +100,34 @@ def read_clips(
     return samples, repairs
 
 
-def with_single_folders(samples: Sequence[RawSample]) -> tuple[list[RawSample], list[Repair]]:
-    """For releases with a folder a sample: of samples that share one, the first keeps it, the others are left out."""
-    kept, repairs = [], []
-    owners: dict[str, str] = {}
+def with_single_folders(
+    samples: Sequence[RawSample], repairs: Sequence[Repair]
+) -> tuple[list[RawSample], list[Repair]]:
+    """
+    For releases with a folder a sample: of samples that share one, that keeps it whose name the folder has; if it has
+    the name of none or of several, nobody can tell whose frames they are.
+
+    Args:
+        repairs: of [`read_clips`], which say whose folder has another spelling.
+
+    Returns:
+        The samples that keep their folder, and all repairs.
+    """
+    misspelt = {repair.sample_id for repair in repairs if repair.rule == SPELLING}
+    sharing: dict[str, list[RawSample]] = {}
     for sample in samples:
-        owner = owners.setdefault(sample.files.folder, sample.sample_id)
-        if owner == sample.sample_id:
+        sharing.setdefault(sample.files.folder, []).append(sample)
+    kept, found = [], list(repairs)
+    for sample in samples:
+        group = sharing[sample.files.folder]
+        exact = [other for other in group if other.sample_id not in misspelt]
+        if len(group) == 1 or exact == [sample]:
             kept.append(sample)
-        else:
-            reason = f"its only folder is that of {owner}"
-            repairs.append(left_out(sample.annotations[0], sample.files.folder, reason))
-    return kept, repairs
+            continue
+        others = ", ".join(other.sample_id for other in group if other is not sample)
+        reason = f"the folder is also that of {others}"
+        found.append(left_out(sample.annotations[0], sample.files.folder, reason))
+    return kept, found
 
 
 def group_recordings(
@@ -178,15 +200,17 @@ def _unlabelled_folders(tree: RawTree, frames_folder: Path, depth: int, labelled
     return [unread_folder(tree, folder, "no label is about it") for folder in level if folder not in labelled]
 
 
-def unread_folder(tree: RawTree, folder: Path, reason: str) -> Repair:
+def unread_folder(tree: RawTree, folder: Path, reason: str, rule: str = UNLABELLED) -> Repair:
+    """A folder that no sample is made of; by another rule than `UNLABELLED` a strict conversion refuses it."""
     path = _below(tree, folder)
-    return Repair(path, "folder", path, LEFT_OUT, UNLABELLED, reason)
+    return Repair(path, "folder", path, LEFT_OUT, rule, reason)
 
 
 def unread_rows(sheet: LabelSheet) -> list[Repair]:
-    """Rows that are about no clip, such as remarks below the table."""
+    """Rows that no sample is made of: remarks below the table, macro-expressions beside micro-expressions."""
+    reason = "about no clip, or about none of this set"
     return [
-        Repair(f"row {row.number}", "row", " | ".join(row.cells.values())[:200], LEFT_OUT, UNLABELLED, "no clip in it")
+        Repair(f"row {row.number}", "row", " | ".join(row.cells.values())[:200], LEFT_OUT, UNLABELLED, reason)
         for row in sheet.other_rows
     ]
 
@@ -228,6 +252,6 @@ def stated_frames(values: Mapping[str, str], where: str) -> dict[str, Any]:
 def version_by_rows(sheet: LabelSheet, known: Mapping[int, str]) -> SheetVersion:
     """Which of the `known` versions a sheet is, by its number of labels: number -> what that version is called."""
     number = len(sheet.rows)
-    listed = ", ".join(f"{rows} ({name})" for rows, name in known.items())
+    listed = "; ".join(f"{rows}: {name}" for rows, name in known.items())
     version = known.get(number, f"a version that is not known: {number} labels; known are {listed}")
     return SheetVersion(sheet.path.name, sheet.worksheet, version, number in known)

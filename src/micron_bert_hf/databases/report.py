@@ -7,7 +7,7 @@ from typing import Any
 
 
 CONVERSION_NAME, REPAIRS_NAME, CARD_NAME = "conversion.json", "repairs.csv", "README.md"
-SHEETS_FOLDER = "contact_sheets"
+SHEETS_FOLDER, IDENTITY_NAME = "contact_sheets", "identity.json"
 _SHOWN = 5
 
 

@@ -10,16 +10,15 @@ Layout: `006/006_1_2/006_05562.jpg`; the number is padded to four or five digits
 from collections.abc import Mapping
 
 from .annotations import Annotation
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, Terms
+from .database import Database, Part, Reading, ReadRequest, Terms
+from .expected_counts import counted_labels
 from .raw_tree import RawTree
 from .reading import known_label, read_clips, stated_frames, version_by_rows, with_single_folders
 from .sheets import SheetRow, frame_number, read_label_sheet
 
 
 _SHEETS = (r"SAMM(_\d+)?_Micro_FACS_Codes_v2.*", r"SAMM.*Micro.*FACS.*", r".*SAMM.*FACS.*")
-_CLASSES = {
-    "anger": 57, "other": 26, "happiness": 26, "surprise": 15, "contempt": 12, "disgust": 9, "fear": 8, "sadness": 6,
-}  # fmt: skip
+SAMM_LABELS = counted_labels("samm")
 SAMM_VERSIONS = {159: "v2"}
 SAMM_TERMS = Terms(
     "samm-release-agreement",
@@ -45,9 +44,9 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
         clip_paths=lambda values: [(subject(values["subject"]), values["folder"])],
         to_annotations=lambda values, row, where: [to_annotation(values, row, where)],
     )
-    samples, shared = with_single_folders(samples)
+    samples, repairs = with_single_folders(samples, repairs)
     folder = frames_folder.relative_to(tree.root).as_posix()
-    return Reading(tuple(samples), (*repairs, *shared), (version_by_rows(sheet, SAMM_VERSIONS),), folder)
+    return Reading(tuple(samples), tuple(repairs), (version_by_rows(sheet, SAMM_VERSIONS),), folder)
 
 
 def subject(text: str) -> str:
@@ -62,7 +61,7 @@ def to_annotation(values: Mapping[str, str], row: SheetRow, where: str) -> Annot
         subject_id=subject(values["subject"]),
         recording=values["clip"],
         **stated_frames(values, where),
-        label_raw=known_label(values["emotion"], frozenset(_CLASSES), where),
+        label_raw=known_label(values["emotion"], SAMM_LABELS, where),
         where=where,
         duration=frame_number(values["duration"], where),
         objective_class=values["objective_class"],
@@ -80,7 +79,6 @@ SAMM = Database(
             dataset="samm",
             kind="labelled",
             fps=200.0,
-            expected=(ExpectedCounts(159, 29, _CLASSES, "SAMM_Micro_FACS_Codes_v2.xlsx"),),
         )
     },
     read=read,

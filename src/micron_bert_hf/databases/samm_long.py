@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .annotations import Annotation, Repair, left_out
-from .database import Database, ExpectedCounts, Part, Reading, ReadRequest, SheetVersion
+from .database import Database, Part, Reading, ReadRequest, SheetVersion
 from .raw_tree import RawTree
 from .reading import (
     expression_kind,
@@ -25,7 +25,7 @@ from .reading import (
     unread_rows,
     version_by_rows,
 )
-from .samm import SAMM, SAMM_TERMS, SAMM_VERSIONS, subject
+from .samm import SAMM_LABELS, SAMM_TERMS, SAMM_VERSIONS, subject
 from .sheets import LabelSheet, SheetRow, read_label_sheet
 
 
@@ -33,7 +33,6 @@ _SHEETS = (*(rf"SAMM_?LongVideos_V{number}_Release.*" for number in (3, 2, 1)), 
 _SAMM_SHEETS = (r"SAMM(_\d+)?_Micro_FACS_Codes.*",)
 _RECORDING = r"\d{3}_\d+"
 _EVENT = re.compile(r"(\d+)_(\d+)_\w+")
-_LABELS = frozenset(SAMM.parts["all"].expected[0].classes)
 _ROWS, _MICRO_ROWS = 502, 159
 
 
@@ -49,6 +48,9 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
     repairs: list[Repair] = unread_rows(sheet)
     for row in sheet.rows:
         annotation = to_annotation(row.values, row, sheet.where(row), emotions)
+        if emotions and annotation.kind == "micro" and row.values["clip"] not in emotions:
+            reason = "the sheet of SAMM does not name it; it has no label"
+            repairs.append(Repair(annotation.sample_id, "emotion", "", "", "emotion", reason))
         if annotation.onset == 0:
             repairs.append(left_out(annotation, "0", "an onset of 0: it is longer than its recording"))
         else:
@@ -119,12 +121,12 @@ def sheet_version(sheet: LabelSheet) -> SheetVersion:
 def _samm_sheet(tree: RawTree) -> tuple[dict[str, Mapping[str, str]], tuple[SheetVersion, ...]]:
     """Expression -> its emotion and objective class, from the sheet of SAMM if that is there."""
     try:
-        path: Path = tree.find_sheet(_SAMM_SHEETS)
+        path: Path = tree.find_sheet(_SAMM_SHEETS, way_out="leave one of them there")
     except FileNotFoundError:
         return {}, ()
     sheet = read_label_sheet(path, ("subject", "clip", "emotion"), ("objective_class",))
     for row in sheet.rows:
-        known_label(row.values["emotion"], _LABELS, sheet.where(row))
+        known_label(row.values["emotion"], SAMM_LABELS, sheet.where(row))
     return {row.values["clip"]: row.values for row in sheet.rows}, (version_by_rows(sheet, SAMM_VERSIONS),)
 
 
@@ -139,7 +141,6 @@ SAMM_LONG = Database(
             dataset="samm",
             kind="recordings",
             fps=200.0,
-            expected=(ExpectedCounts(_MICRO_ROWS, None, {}, "micro-expressions of SAMM_LongVideos_V1 to V3"),),
         )
     },
     read=read,

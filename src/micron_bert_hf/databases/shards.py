@@ -7,7 +7,8 @@ recorded. One sample is in memory at a time.
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from PIL import Image
 
 from ..data.clip_frames import PreparationOptions, encode_frame, read_image, read_pixels
 from ..data.clip_set import UNFINISHED
-from ..data.clip_sources import cut_runs, order_frames
+from ..data.clip_sources import commonest_step, cut_runs
 from ..faces import FaceAligner, Stabilizer, load_detector
 from ..run_files import file_sha256, read_json, write_json
-from .annotations import LEFT_OUT, Repair, settle_interval
+from .annotations import LEFT_OUT, UNREADABLE, Repair, settle_interval
 from .database import Part, RawSample
 from .raw_tree import RawTree
 from .rows import face_fields, labelled_row, recording_row, row_schema
@@ -32,6 +33,7 @@ from .rows import face_fields, labelled_row, recording_row, row_schema
 PIECE_FRAMES = 64
 # Arrow's limit is 2 GiB for the frames of a row.
 MAX_ROW_BYTES = 2**31 - 2**20
+NOT_THERE = "not there"
 # Ours: other frames of a clip in which a face is looked for when the first has none.
 NUM_FALLBACK_FRAMES = 4
 IDENTITY_KEY = b"micron_bert_hf.conversion"
@@ -77,16 +79,23 @@ class ShardJob:
     identity: str
 
 
-class UnreadableFrame(ValueError):
-    def __init__(self, number: int, reason: str):
-        super().__init__(reason)
-        self.number, self.reason = number, reason
+class UnreadableFrames(ValueError):
+    """Frames of one sample that cannot be used: number -> why."""
+
+    def __init__(self, reasons: Mapping[int, str]):
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
 
 
 def read_record(job: ShardJob) -> dict[str, Any] | None:
-    """What is known of a shard that is finished and there; `None` of any other."""
+    """
+    What is known of a shard that is finished and there; `None` of any other, and of one whose frames could not all be
+    read: they may have been mended since.
+    """
     record = read_json(job.record_path)
     if record is None or record["identity"] != job.identity:
+        return None
+    if any(repair["rule"] == UNREADABLE for repair in record["repairs"]):
         return None
     try:
         size = job.path.stat().st_size
@@ -123,11 +132,14 @@ def convert_shard(job: ShardJob, count: Callable[[], None]) -> dict[str, Any]:
     ):
         warnings.simplefilter("ignore")  # what PIL warns of is decoded or refused
         for sample in job.samples:
-            rows, found = reader.rows(sample)
+            rows, found, notes = reader.rows(sample)
             repairs += found
             for row in rows:
                 writer.write_table(pa.Table.from_pylist([row], schema=schema))
                 _add(totals, row, job.part.kind)
+            for sample_id, note in notes:
+                kind_of_note = re.sub(r"\d+([.,]\d+)?", "#", note)  # the numbers are in the row
+                totals["faces"].setdefault(kind_of_note, []).append(sample_id)
             count()
     os.replace(temporary, job.path)
     record = {
@@ -150,10 +162,6 @@ def _add(totals: dict[str, Any], row: Mapping[str, Any], kind: str) -> None:
     labels += [item["label"] or item["kind"] for item in row.get("intervals", ()) if item["kind"] == "micro"]
     for label in labels:
         totals["classes"][label] = totals["classes"].get(label, 0) + 1
-    face = row.get("face")
-    for note in face["notes"] if face else ():
-        kind_of_note = re.sub(r"\d+([.,]\d+)?", "#", note)  # the numbers are in the row
-        totals["faces"].setdefault(kind_of_note, []).append(row["sample_id"])
 
 
 class SampleReader:
@@ -168,64 +176,81 @@ class SampleReader:
             FaceAligner(load_detector(options.detector), image_size=options.image_size) if options.align else None
         )
 
-    def rows(self, sample: RawSample) -> tuple[list[dict[str, Any]], list[Repair]]:
-        """The rows that a sample gives, none if it is left out, and what had to be repaired."""
+    def rows(self, sample: RawSample) -> tuple[list[dict[str, Any]], list[Repair], list[tuple[str, str]]]:
+        """The rows that a sample gives, none if it is left out; what was repaired; `(sample_id, note)` of faces."""
         files = sample.files
         if files.names is None:
             files = self.tree.frames(self.tree.root / files.folder)
         names = dict(files.names)
-        about = (sample.sample_id, "frames")
-        repairs = [
-            Repair(*about, f"{files.folder}/{name}", "not there", "frames", "no number of its own in its name")
-            for name in files.unused
+        spare = {number: list(others) for number, others in files.spare.items()}
+
+        def frame_repair(name: str, used: str, rule: str, reason: str) -> Repair:
+            return Repair(sample.sample_id, "frames", f"{files.folder}/{name}", used, rule, reason)
+
+        repairs = [frame_repair(name, NOT_THERE, "frames", "no number in its name") for name in files.unnumbered]
+        repairs += [
+            frame_repair(name, names[number], "frames", f"its number {number} is that of another file too")
+            for number, others in spare.items()
+            for name in others
         ]
         while True:
             try:
-                rows, found = self._rows_of(sample, names)
-                return rows, [*repairs, *found]
-            except UnreadableFrame as error:
-                name = names.pop(error.number)
-                repairs.append(Repair(*about, f"{files.folder}/{name}", "not there", "unreadable", error.reason))
+                rows, found, notes = self._rows_of(sample, names)
+                return rows, [*repairs, *found], notes
+            except UnreadableFrames as error:
+                for number, reason in error.reasons.items():
+                    name = names.pop(number)
+                    if spare.get(number):
+                        names[number] = spare[number].pop(0)
+                    used = names.get(number, NOT_THERE)
+                    repairs.append(frame_repair(name, used, UNREADABLE, reason))
 
-    def _rows_of(self, sample: RawSample, names: Mapping[int, str]) -> tuple[list[dict[str, Any]], list[Repair]]:
+    def _rows_of(
+        self, sample: RawSample, names: Mapping[int, str]
+    ) -> tuple[list[dict[str, Any]], list[Repair], list[tuple[str, str]]]:
         numbers = sorted(names)
-        if self.job.part.kind == "unlabelled":
+        kind = self.job.part.kind
+        if kind == "unlabelled":
             return self._pieces(sample, names, numbers)
         settled, repairs = [], []
         for annotation in sample.annotations:
-            interval, found = settle_interval(annotation, numbers, needs_apex=self.job.part.kind == "labelled")
+            interval, found = settle_interval(annotation, numbers, needs_apex=kind == "labelled")
             repairs += found
             if interval is not None:
                 settled.append((annotation, interval))
-        if self.job.part.kind == "labelled":
+        if kind == "labelled":
             if not settled:
-                return [], repairs
+                return [], repairs, []
             annotation, interval = settled[0]
-            wanted = [interval.onset, interval.apex] if self.job.options.frames == "pair" else list(interval.numbers)
+            is_pair = self.job.options.frames == "pair"
+            wanted = [interval.onset, interval.apex] if is_pair else list(interval.numbers)
             frames, face = self._frames(sample, names, wanted, interval.numbers)
-            return [labelled_row(sample, self.job.part, interval, frames, face)], repairs
-        if len(numbers) < 2:
+            row = labelled_row(sample, self.job.part, interval, frames, face)
+        elif len(numbers) < 2:
             reason = f"{len(numbers)} frames can be read; expected two or more"
-            return [], [*repairs, Repair(sample.sample_id, "sample", "", LEFT_OUT, "sample", reason)]
-        frames, face = self._frames(sample, names, numbers, numbers)
-        return [recording_row(sample, self.job.part, settled, frames, face)], repairs
+            return [], [*repairs, Repair(sample.sample_id, "sample", "", LEFT_OUT, "sample", reason)], []
+        else:
+            frames, face = self._frames(sample, names, numbers, numbers)
+            row = recording_row(sample, self.job.part, settled, frames, face)
+        return [row], repairs, [(sample.sample_id, note) for note in face["notes"]] if face else []
 
     def _pieces(
         self, sample: RawSample, names: Mapping[int, str], numbers: Sequence[int]
-    ) -> tuple[list[dict[str, Any]], list[Repair]]:
+    ) -> tuple[list[dict[str, Any]], list[Repair], list[tuple[str, str]]]:
         """Unlabelled video, cut at gaps in its numbers; each piece is aligned by itself."""
-        _, _, step = order_frames(list(names.values()))
-        rows, repairs = [], []
-        for piece in cut_runs(numbers, step, PIECE_FRAMES):
+        rows, repairs, notes = [], [], []
+        for piece in cut_runs(numbers, commonest_step(numbers) or 1, PIECE_FRAMES):
             wanted = [numbers[place] for place in piece]
             if len(wanted) < 2:
                 about = (sample.sample_id, "frames", names[wanted[0]], LEFT_OUT)
                 repairs.append(Repair(*about, "frames", "no neighbour to make a pair with"))
                 continue
-            frames, _ = self._frames(sample, names, wanted, wanted)
+            frames, face = self._frames(sample, names, wanted, wanted)
+            sample_id = f"{sample.sample_id}#{wanted[0]}"
+            notes += [(sample_id, note) for note in face["notes"]] if face else []
             rows.append(
                 {
-                    "sample_id": f"{sample.sample_id}#{wanted[0]}",
+                    "sample_id": sample_id,
                     "subject_id": sample.subject_id,
                     "dataset": self.job.part.dataset,
                     "fps": self.job.part.fps,
@@ -234,7 +259,7 @@ class SampleReader:
             )
         if not rows:
             repairs.append(Repair(sample.sample_id, "sample", "", LEFT_OUT, "sample", "no two consecutive frames"))
-        return rows, repairs
+        return rows, repairs, notes
 
     def _frames(
         self, sample: RawSample, names: Mapping[int, str], wanted: Sequence[int], inside: Sequence[int]
@@ -244,67 +269,121 @@ class SampleReader:
 
         Args:
             wanted: numbers, the first of which is the reference.
-            inside: numbers in which a face may be looked for if the reference has none.
+            inside: numbers of the whole interval, in which a face may be looked for if the reference has none.
 
         Raises:
-            UnreadableFrame
+            UnreadableFrames: all of `wanted` that were found to be.
             ValueError: they are more than a row can hold.
         """
-        folder = self.job.raw_folder / sample.files.folder
-        if self.aligner is None:
-            frames, face, sizes = {}, None, {}
-            for number in wanted:
-                try:
-                    frames[number], sizes[number] = read_image(folder / names[number], self.preparation)
-                except ValueError as error:
-                    raise UnreadableFrame(number, str(error)) from error
-                _check_size(number, sizes[number], sizes[wanted[0]])
-        else:
-            frames, face = self._aligned_frames(folder, names, wanted, inside)
-        num_bytes = sum(map(len, frames.values()))
-        if num_bytes > MAX_ROW_BYTES:
-            raise ValueError(
-                f"{sample.sample_id}: {len(frames)} frames take {num_bytes} bytes, more than a row can hold"
-                f" ({MAX_ROW_BYTES}); give a smaller image size or the encoding jpeg"
-            )
-        return frames, face
-
-    def _aligned_frames(
-        self, folder: Path, names: Mapping[int, str], wanted: Sequence[int], inside: Sequence[int]
-    ) -> tuple[dict[int, bytes], dict[str, Any]]:
-        reference = self._pixels(folder, names, wanted[0])
-        places = np.linspace(0, len(inside) - 1, NUM_FALLBACK_FRAMES + 1).round().astype(int)
-        others = [inside[place] for place in dict.fromkeys(places.tolist()) if inside[place] != wanted[0]]
-        alignment = self.aligner.find(
-            reference, fallback_frames=((f"frame {number}", self._pixels(folder, names, number)) for number in others)
-        )
-        stabilizer = Stabilizer(self.aligner, alignment, reference) if self.job.options.stabilize else None
+        paths = {number: self.tree.root / sample.files.folder / names[number] for number in inside}
+        odd = odd_sizes(paths)
+        if odd.keys() & set(wanted):
+            raise UnreadableFrames({number: odd[number] for number in wanted if number in odd})
+        clip = None
+        if self.aligner is not None:
+            others = [number for number in inside if number not in odd and number != wanted[0]]
+            clip = AlignedClip(self.aligner, self.job.options.stabilize, self.preparation, paths, wanted[0], others)
         frames: dict[int, bytes] = {}
-        num_unsteady = 0
+        unreadable: dict[int, str] = {}
+        num_bytes = 0
         for number in wanted:
-            pixels = reference if number == wanted[0] else self._pixels(folder, names, number)
-            _check_size(number, pixels.shape[1::-1], reference.shape[1::-1])
-            if stabilizer is None:
-                aligned = self.aligner.warp(pixels, alignment)
-            else:
-                aligned, drift = stabilizer.stabilize(pixels)
-                num_unsteady += not drift.is_trusted
             try:
-                frames[number] = encode_frame(Image.fromarray(aligned), self.preparation)
+                frames[number] = clip.encode(number) if clip else read_image(paths[number], self.preparation)[0]
             except ValueError as error:
-                raise UnreadableFrame(number, str(error)) from error
-        notes = [f"{num_unsteady} of {len(wanted)} frames could not be held still"] if num_unsteady else []
-        return frames, face_fields(alignment, notes)
+                unreadable[number] = str(error)
+                continue
+            num_bytes += len(frames[number])
+            if num_bytes > MAX_ROW_BYTES:
+                raise ValueError(
+                    f"{sample.sample_id}: {len(frames)} of {len(wanted)} frames take {num_bytes} bytes, more than a"
+                    f" row can hold ({MAX_ROW_BYTES}); give a smaller image size or the encoding jpeg"
+                )
+        if unreadable:
+            raise UnreadableFrames(unreadable)
+        return frames, None if clip is None else clip.record()
 
-    def _pixels(self, folder: Path, names: Mapping[int, str], number: int) -> np.ndarray:
-        """Upright uint8 RGB `(H, W, 3)`; grey is replicated."""
+
+class AlignedClip:
+    """
+    The frames of one clip, its face found once.
+
+    Args:
+        paths: number -> file.
+        reference: number of the frame in which the face is looked for first and held still.
+        others: numbers of frames in which it may be looked for instead.
+
+    Raises:
+        UnreadableFrames: the reference is.
+    """
+
+    def __init__(
+        self,
+        aligner: FaceAligner,
+        stabilize: bool,
+        preparation: PreparationOptions,
+        paths: Mapping[int, Path],
+        reference: int,
+        others: Sequence[int],
+    ):
+        self.aligner, self.preparation, self.paths = aligner, preparation, paths
         try:
-            return read_pixels(folder / names[number], self.preparation.max_pixels)
+            onset = self._pixels(paths[reference])
         except ValueError as error:
-            raise UnreadableFrame(number, str(error)) from error
+            raise UnreadableFrames({reference: str(error)}) from error
+        self.alignment = aligner.find(onset, fallback_frames=self._fallback_frames(others))
+        self.stabilizer = Stabilizer(aligner, self.alignment, onset) if stabilize else None
+        self.num_frames = self.num_unsteady = 0
+
+    def encode(self, number: int) -> bytes:
+        """
+        Raises:
+            ValueError: the frame cannot be read.
+        """
+        pixels = self._pixels(self.paths[number])
+        if self.stabilizer is None:
+            aligned = self.aligner.warp(pixels, self.alignment)
+        else:
+            aligned, drift = self.stabilizer.stabilize(pixels)
+            self.num_unsteady += not drift.is_trusted
+        self.num_frames += 1
+        return encode_frame(Image.fromarray(aligned), self.preparation)
+
+    def record(self) -> dict[str, Any]:
+        """The column `face`, once all frames are encoded."""
+        count = f"{self.num_unsteady} of {self.num_frames}"
+        return face_fields(self.alignment, [f"{count} frames could not be held still"] if self.num_unsteady else [])
+
+    def _fallback_frames(self, others: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+        """A few of them, evenly spread; those that cannot be read are passed over."""
+        count = min(NUM_FALLBACK_FRAMES, len(others))
+        for place in np.linspace(0, len(others) - 1, count).round().astype(int):
+            try:
+                yield f"frame {others[place]}", self._pixels(self.paths[others[place]])
+            except ValueError:
+                continue
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        """Upright uint8 RGB `(H, W, 3)`; grey is replicated."""
+        return read_pixels(path, self.preparation.max_pixels)
 
 
-def _check_size(number: int, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    if tuple(size) != tuple(expected):
-        own, others = "{} x {}".format(*size), "{} x {}".format(*expected)
-        raise UnreadableFrame(number, f"{own} pixels, but its clip has {others}")
+def odd_sizes(paths: Mapping[int, Path]) -> dict[int, str]:
+    """Frames that are not as large as most of their clip, and the two sizes; by their headers alone."""
+    sizes: dict[int, tuple[int, int]] = {}
+    for number, path in paths.items():
+        if not path.is_file():  # a pipe would wait for ever
+            continue
+        try:
+            with Image.open(path) as image:
+                sizes[number] = image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # whoever reads the frame says what is wrong with it
+    if not sizes:
+        return {}
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    wanted = "{} x {}".format(*usual)
+    return {
+        number: "{} x {} pixels, but most of its clip has {}".format(*size, wanted)
+        for number, size in sizes.items()
+        if size != usual
+    }

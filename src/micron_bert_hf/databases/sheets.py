@@ -17,6 +17,9 @@ from typing import Any
 SHEET_SUFFIXES = (".xlsx", ".xls")
 # Ours: the largest sheet known takes 0.5 MB. The second limit is of what an .xlsx, which is a zip, unpacks to.
 MAX_SHEET_BYTES, MAX_UNPACKED_BYTES = 64 * 2**20, 512 * 2**20
+# Ours: a sheet in memory has a place for every cell of the rectangle that its farthest cell spans.
+MAX_CELLS = 5_000_000
+_CELL_PLACE = re.compile(rb'\br="([A-Z]{1,3})([0-9]{1,7})"')
 # Ours: the longest preamble known has 13 lines.
 MAX_PREAMBLE = 60
 # Field -> the names its column has in any release, reduced to small letters and digits (see `_plain`).
@@ -24,7 +27,6 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "subject": ("subject", "sub", "subid", "subjectid"),
     "clip": ("filename", "foldname", "clip"),
     "count": ("count",),
-    "material": ("fold", "material"),
     "onset": ("onsetframe", "onset", "onsetf"),
     "apex": ("apexframe", "apex", "apexf", "apexf1", "apex1"),
     "apex_2": ("apexf2", "apex2"),
@@ -71,8 +73,8 @@ class LabelSheet:
     Args:
         path (`Path`), worksheet (`str`): where it was read.
         columns (`tuple[str, ...]`): names of the columns, as they stand there.
-        rows (`tuple[SheetRow, ...]`): those that name a clip.
-        other_rows (`tuple[SheetRow, ...]`): those that do not, such as remarks at the end.
+        rows (`tuple[SheetRow, ...]`): those that name a clip or a frame.
+        other_rows (`tuple[SheetRow, ...]`): those that do neither, such as remarks at the end.
     """
 
     path: Path
@@ -94,8 +96,8 @@ def read_label_sheet(path: Path, required: Sequence[str], optional: Sequence[str
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no worksheet has these columns, a column occurs twice, the file is no sheet or is too large. The
-            message says what was looked for and what was found.
+        ValueError: no worksheet has these columns, a column occurs twice, a label has no subject, the file is no sheet
+            or is too large. The message says what was looked for and what was found.
     """
     seen = []
     for name, lines in _worksheets(path):
@@ -170,13 +172,37 @@ def _worksheets(path: Path) -> Iterator[tuple[str, list[list[Any]]]]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 size = sum(entry.file_size for entry in archive.infolist())
-            if size > MAX_UNPACKED_BYTES:
-                raise ValueError(f"{path} unpacks to {size} bytes, more than the limit of {MAX_UNPACKED_BYTES}")
+                if size > MAX_UNPACKED_BYTES:
+                    raise ValueError(f"{path} unpacks to {size} bytes, more than the limit of {MAX_UNPACKED_BYTES}")
+                _check_extent(path, archive)
         workbook = CalamineWorkbook.from_path(str(path))
         for name in workbook.sheet_names:
             yield name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except (CalamineError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as a sheet: {error}") from error
+
+
+def _check_extent(path: Path, archive: zipfile.ZipFile) -> None:
+    """
+    Raises:
+        ValueError: a worksheet's cells span a rectangle that would not fit into memory.
+    """
+    for name in archive.namelist():
+        if not name.startswith("xl/worksheets/"):
+            continue
+        rows = columns = 0
+        with archive.open(name) as file:
+            rest = b""
+            while block := file.read(2**20):
+                text = rest + block
+                for letters, number in _CELL_PLACE.findall(text):
+                    column = 0
+                    for letter in letters:
+                        column = 26 * column + letter - 64
+                    rows, columns = max(rows, int(number)), max(columns, column)
+                rest = text[-16:]
+        if rows * columns > MAX_CELLS:
+            raise ValueError(f"{path}, {name}: {rows} rows x {columns} columns, more than {MAX_CELLS} cells")
 
 
 def _plain(text: str) -> str:
@@ -219,6 +245,11 @@ def _read_rows(
             if text
         }
         row = SheetRow(position + 1, values, cells)
+        if is_label_row(values) and not values["subject"]:
+            raise ValueError(
+                f"{path.name}, {worksheet}, row {row.number}: a label without a subject"
+                f" ({' | '.join(texts[:8])}); if its cell is merged with others, write it into each of them"
+            )
         (rows if is_label_row(values) else other_rows).append(row)
     if not rows:
         raise ValueError(f"{path}, {worksheet}: the header is there, but no row with a subject and a frame follows it")
@@ -226,11 +257,7 @@ def _read_rows(
 
 
 def is_label_row(values: Mapping[str, str]) -> bool:
-    """
-    Whether a row names somebody and, of what it was asked for, the number of a frame or else a clip; a remark below
-    the table does not.
-    """
-    frames = [values[field] for field in ("onset", "offset") if field in values]
-    if not frames:
-        return bool(values["subject"] and values["clip"])
-    return bool(values["subject"]) and any(character.isdigit() for text in frames for character in text)
+    """Whether a row has the number of a frame, or names a subject and a clip; a remark below the table does not."""
+    frames = (values.get(field, "") for field in ("onset", "offset"))
+    has_frame = any(character.isdigit() for text in frames for character in text)
+    return has_frame or bool(values["subject"] and values.get("clip"))

@@ -14,10 +14,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from .annotations import LEFT_OUT, UNLABELLED, Annotation, Repair
-from .database import Database, ExpectedCounts, Part, RawSample, Reading, ReadRequest, Terms
+from .annotations import LEFT_OUT, Annotation, Repair
+from .database import Database, Part, RawSample, Reading, ReadRequest, Terms
 from .raw_tree import RawTree
-from .reading import known_label, read_clips, version_by_rows
+from .reading import known_label, read_clips, unread_folder, version_by_rows
 from .sheets import SheetRow, frame_number, read_label_sheet
 
 
@@ -49,6 +49,8 @@ def read(tree: RawTree, request: ReadRequest) -> Reading:
     for name in tree.folder_names(frames_folder):
         if re.fullmatch(_SUBJECT, name, re.IGNORECASE):
             _read_subject(tree, frames_folder / name, samples, repairs)
+        else:
+            repairs.append(unread_folder(tree, frames_folder / name, "its name is no subject's"))
     if not samples:
         raise FileNotFoundError(
             f"no clip in {frames_folder}: looked for s1/micro/negative/s1_ne_01 and the like; s1 holds"
@@ -78,6 +80,9 @@ def _read_subject(tree: RawTree, folder: Path, samples: list[RawSample], repairs
     micro = tree.child(folder, "micro") or folder
     for emotion in tree.folder_names(micro):
         if emotion.lower() not in _EMOTIONS.values():
+            if micro != folder:
+                reason = f"its name is none of {', '.join(_EMOTIONS.values())}"
+                repairs.append(unread_folder(tree, micro / emotion, reason, rule="sample"))
             continue
         for name in tree.folder_names(micro / emotion):
             where = f"{(micro / emotion).relative_to(tree.root).as_posix()}"
@@ -104,14 +109,15 @@ def _read_subject(tree: RawTree, folder: Path, samples: list[RawSample], repairs
             samples.append(RawSample(name, annotation.subject_id, files, (annotation,)))
     for other in tree.folder_names(folder):
         if micro != folder and other != micro.name:
-            path = (folder / other).relative_to(tree.root).as_posix()
-            repairs.append(Repair(path, "folder", path, LEFT_OUT, UNLABELLED, "holds no micro-expressions"))
+            repairs.append(unread_folder(tree, folder / other, "holds no micro-expressions"))
 
 
 # ----------------------------------------------------------------------------------------------- the extended release
 
 
 def _read_extended(tree: RawTree, request: ReadRequest, camera: str) -> Reading:
+    if request.official_crops:
+        raise ValueError("the extended release of SMIC has no official crops; leave that option out")
     path = tree.find_sheet((rf"SMIC-{camera}-E_annotation.*", rf".*{camera}.?E.*annotation.*"), request.sheet)
     sheet = read_label_sheet(
         path,
@@ -159,10 +165,6 @@ def to_annotations(values: Mapping[str, str], row: SheetRow, where: str) -> list
     return annotations
 
 
-def _part(fps: float, *expected: ExpectedCounts) -> Part:
-    return Part(dataset="smic", kind="labelled", fps=fps, expected=expected)
-
-
 SMIC = Database(
     name="smic",
     title="SMIC",
@@ -172,18 +174,15 @@ SMIC = Database(
         "Research only, by signed agreement with the University of Oulu; not to be passed on.",
     ),
     parts={
-        "hs": _part(
-            100.0,
-            ExpectedCounts(164, 16, {"negative": 70, "positive": 51, "surprise": 43}, "MEGC2019's list of SMIC-HS"),
-        ),
-        "vis": _part(
-            25.0,
-            ExpectedCounts(71, 8, {"negative": 24, "positive": 28, "surprise": 19}, "sheet of SMIC-VIS-E"),
-        ),
-        "nir": _part(25.0),
-        "hs-e": _part(100.0),
-        "vis-e": _part(25.0),
-        "nir-e": _part(25.0),
+        name: Part(dataset="smic", kind="labelled", fps=fps)
+        for name, fps in (
+            ("hs", 100.0),
+            ("vis", 25.0),
+            ("nir", 25.0),
+            ("hs-e", 100.0),
+            ("vis-e", 25.0),
+            ("nir-e", 25.0),
+        )
     },
     read=read,
     has_official_crops=True,

@@ -1,6 +1,6 @@
 """Faces in frames: found once for a clip, aligned by one transform, and held still if asked to."""
 
-from .alignment import FaceAligner, FaceAlignment, FaceNotFoundError
+from .alignment import FaceAligner, FaceAlignment
 from .detection import Face, FaceDetector, choose_face, load_detector
 from .stabilization import Drift, Stabilizer
 from .transforms import similarity_transform
@@ -12,7 +12,6 @@ __all__ = [
     "FaceAligner",
     "FaceAlignment",
     "FaceDetector",
-    "FaceNotFoundError",
     "Stabilizer",
     "choose_face",
     "load_detector",

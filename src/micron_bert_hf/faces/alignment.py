@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import cv2
 import numpy as np
@@ -33,11 +32,6 @@ NOTED_SHARE = 0.005
 # Standard deviation of a pixel's own blur, by which a smaller picture is blurred beforehand, and the least blur that
 # is worth its time, both in pixels. Ours, from the sketch.
 PIXEL_BLUR, LEAST_BLUR = 0.5, 0.3
-MISSING_CHOICES = ("center", "raise")
-
-
-class FaceNotFoundError(ValueError):
-    """No frame of a clip that was looked at shows a face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +57,6 @@ class FaceAlignment:
     source: str
     notes: tuple[str, ...]
 
-    def record(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
-        return {
-            "transform": self.transform.tolist(),
-            "image_size": self.image_size,
-            "frame_size": list(self.frame_size),
-            "face": None if self.face is None else self.face.record(),
-            "source": self.source,
-            "notes": list(self.notes),
-        }
-
 
 class FaceAligner:
     """
@@ -82,24 +65,21 @@ class FaceAligner:
     Args:
         detector: see [`load_detector`]. It is shown frames of full contrast.
         image_size: side of the aligned pictures, in pixels.
-        on_missing: what to do with a clip that shows no face: `"center"` takes the largest square in the middle of the
-            frame, `"raise"` raises [`FaceNotFoundError`].
 
     Raises:
-        ValueError: `image_size` is not a positive integer; another `on_missing`.
+        ValueError: `image_size` is not a positive integer.
     """
 
-    def __init__(self, detector: FaceDetector, image_size: int = 224, on_missing: str = "center") -> None:
+    def __init__(self, detector: FaceDetector, image_size: int = 224) -> None:
         if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
             raise ValueError(f"image_size is {image_size!r}; expected a positive integer")
-        if on_missing not in MISSING_CHOICES:
-            raise ValueError(f"on_missing is {on_missing!r}; expected one of {MISSING_CHOICES}")
         self.detector = detector
         self.image_size = image_size
-        self.on_missing = on_missing
 
     def find(self, onset_frame: np.ndarray, fallback_frames: Iterable[tuple[str, np.ndarray]] = ()) -> FaceAlignment:
         """
+        The alignment of a clip; if no frame that is looked at has a face, the largest square in the middle.
+
         Args:
             onset_frame: `(H, W, 3)` RGB, `(H, W)` or `(H, W, 1)` grey, uint8.
             fallback_frames: (name, frame) of others of the clip, of the same height and width. They are looked at in
@@ -107,7 +87,6 @@ class FaceAligner:
 
         Raises:
             ValueError: a frame of another type or shape.
-            FaceNotFoundError: no face on any of them, if the aligner is made to raise.
         """
         onset_frame = as_rgb(onset_frame)
         frame_size = onset_frame.shape[:2]
@@ -123,11 +102,8 @@ class FaceAligner:
             if faces:
                 return self._align(faces, frame_size, source, factor)
             tried.append(source)
-        looked_at = f"no face on {', '.join(tried)}"
-        if self.on_missing == "raise":
-            raise FaceNotFoundError(looked_at)
         transform = centre_square(frame_size, self.image_size)
-        notes = (f"{looked_at}, centre square used",)
+        notes = (f"no face on {', '.join(tried)}, centre square used",)
         return FaceAlignment(transform, self.image_size, frame_size, None, "none", notes)
 
     def warp(self, frame: np.ndarray, alignment: FaceAlignment, drift: np.ndarray | None = None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -28,10 +28,6 @@ class Face:
     score: float
     box: np.ndarray
     points: np.ndarray
-
-    def record(self) -> dict[str, Any]:
-        """`score, box, points`, ready for JSON."""
-        return {"score": self.score, "box": self.box.tolist(), "points": self.points.tolist()}
 
 
 class FaceDetector(Protocol):

@@ -76,6 +76,9 @@ class RunFolder:
             problem = [ValueError(f"{self.path} is not the main process's folder; is it on a disk that all share?")]
         if problem[0] is not None:
             self._stack.close()
+            # together: a rank whose neighbour ends with the group still open may be aborted on its way out
+            self.accelerator.wait_for_everyone()
+            self.accelerator.end_training()
             raise problem[0]
         return self
 
