@@ -186,6 +186,46 @@ def score(
     print(score_predictions(predictions, compare, figures, as_json=json))
 
 
+FORMAT = Annotated[str, typer.Option("--format", help="table, json or csv.")]
+FPS = Annotated[float | None, typer.Option(help="Frames a second of a folder of frames; videos say theirs.")]
+
+
+@app.command()
+def predict(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="ONSET APEX, two pictures; or a video, or a folder of frames.", show_default=False),
+    ],
+    model: Annotated[str, typer.Option(help="A classifier: a folder or USER/NAME.")],
+    fps: FPS = None,
+    output_format: FORMAT = "table",
+    save_figure: Annotated[Path | None, typer.Option(help="A .png: maps of a pair, timeline of a video.")] = None,
+) -> None:
+    """Name the micro-expression of two frames, or find and name those of a video. The face is aligned first.
+
+    Example: micron-bert predict onset.png apex.png --model demo_output/model --save-figure answer.png
+    """
+    from .spotting.commands import predict as run
+
+    print(run(sources, model, fps, output_format, save_figure, progress=sys.stderr.isatty()))
+
+
+@app.command()
+def spot(
+    source: Annotated[Path, typer.Argument(help="A video, or a folder of frames.")],
+    fps: FPS = None,
+    output_format: FORMAT = "table",
+    save_figure: Annotated[Path | None, typer.Option(help="A .png of movement over time.")] = None,
+) -> None:
+    """Find where in a video micro-expressions are, without naming them; needs no model.
+
+    Example: micron-bert spot interview.mp4 --save-figure timeline.png
+    """
+    from .spotting.commands import spot as run
+
+    print(run(source, fps, output_format, save_figure, progress=sys.stderr.isatty()))
+
+
 @app.command()
 def convert_dataset(
     database: Annotated[

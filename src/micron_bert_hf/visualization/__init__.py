@@ -15,6 +15,7 @@ from .pretraining import (
     reconstruction_figure,
     tint_swapped_patches,
 )
+from .spotting import timeline_figure
 
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "relative_change",
     "save_figure",
     "subject_figure",
+    "timeline_figure",
     "tint_swapped_patches",
     "worst_samples_figure",
 ]

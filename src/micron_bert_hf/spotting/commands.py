@@ -1,0 +1,160 @@
+"""What `micron-bert predict` and `micron-bert spot` do, from their words to the text that they print."""
+
+import csv
+import json
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from ..configuration_micron_bert import MicronBertConfig
+from ..image_processing_micron_bert import MicronBertImageProcessor
+from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
+from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
+from .recognizer import FoundExpression, MicroExpressionRecognizer, MovementCurve
+from .video import Video
+
+
+FORMATS = ("table", "json", "csv")
+TASK = "micro-expression-classification"
+
+
+def load_classifier(model: str) -> MicroExpressionClassificationPipeline:
+    """
+    The pipeline of a model folder or a repository. Its own code is not run: this package has that code.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is no classifier of this package, or lacks tensors.
+    """
+    architectures = MicronBertConfig.from_pretrained(model).architectures or []
+    if architectures != [MicronBertForMicroExpressionClassification.__name__]:
+        raise ValueError(f"{model} is no classifier: it holds {', '.join(architectures) or 'another model'}")
+    loaded, report = MicronBertForMicroExpressionClassification.from_pretrained(model, output_loading_info=True)
+    wrong = sorted({*report["missing_keys"], *report["unexpected_keys"]})
+    if wrong:
+        raise ValueError(f"the weights of {model} are not those of its model: {', '.join(wrong[:3])}")
+    image_processor = MicronBertImageProcessor.from_pretrained(model)
+    return MicroExpressionClassificationPipeline(model=loaded.eval(), image_processor=image_processor, task=TASK)
+
+
+def predict(
+    sources: Sequence[Path],
+    model: str,
+    fps: float | None = None,
+    output_format: str = "table",
+    figure: Path | None = None,
+    progress: bool = False,
+) -> str:
+    """
+    Args:
+        sources: onset and apex, two pictures; or one video file or folder of frames.
+
+    Raises:
+        ValueError: another number of sources, another format; what [`Video`] refuses.
+    """
+    _check(output_format, figure)
+    if len(sources) == 2:
+        return _predict_pair(sources, model, output_format, figure)
+    if len(sources) != 1:
+        raise ValueError(f"expected onset and apex, or one video or folder of frames, got {len(sources)} paths")
+    return _spot(MicroExpressionRecognizer(load_classifier(model)), sources[0], fps, output_format, figure, progress)
+
+
+def spot(
+    source: Path,
+    fps: float | None = None,
+    output_format: str = "table",
+    figure: Path | None = None,
+    progress: bool = False,
+) -> str:
+    """As [`predict`] of a video, without a model: where micro-expressions are, not which."""
+    _check(output_format, figure)
+    return _spot(MicroExpressionRecognizer(), source, fps, output_format, figure, progress)
+
+
+def _check(output_format: str, figure: Path | None) -> None:
+    if output_format not in FORMATS:
+        raise ValueError(f"`format` is {output_format!r}; expected one of {', '.join(FORMATS)}")
+    if figure is not None and (figure.suffix.lower() != ".png" or not figure.absolute().parent.is_dir()):
+        raise ValueError(f"{figure}: expected the path of a .png in a folder that is there")
+
+
+def _predict_pair(sources: Sequence[Path], model: str, output_format: str, figure: Path | None) -> str:
+    for path in sources:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+    recognize = MicroExpressionRecognizer(load_classifier(model))
+    found = recognize.pair(*map(str, sources))
+    moved = found.change >= recognize.options.least_change
+    if figure is not None:
+        _save_pair_figure(found, figure, "" if moved else "nothing moved: the probabilities say nothing")
+    if output_format == "json":
+        answer = {"moved": moved, "change": found.change, "scores": dict(found.scores)}
+        return json.dumps({"onset": str(sources[0]), "apex": str(sources[1]), **answer}, indent=2)
+    if output_format == "csv":
+        rows = [(str(sources[0]), str(sources[1]), moved, found.change, *found.scores.values())]
+        return _csv(("onset", "apex", "moved", "change", *found.scores), rows)
+    lines = [f"moved {found.change:.2f} px of a 224-px face (counts from {recognize.options.least_change:.2f})"]
+    if not moved:
+        return "\n".join([*lines, "Nothing moved: there is no expression to name."])
+    return "\n".join([*lines, *(f"{label:16}{score:7.1%}" for label, score in found.scores.items())])
+
+
+def _spot(
+    recognize: MicroExpressionRecognizer,
+    source: Path,
+    fps: float | None,
+    output_format: str,
+    figure: Path | None,
+    progress: bool,
+) -> str:
+    video = Video(source, fps)
+    curve = recognize.curve(video, progress)
+    found = recognize.expressions(video, curve)
+    if figure is not None:
+        _save_timeline(recognize, curve, found, figure)
+    notes = [*curve.alignment.notes, *([video.problem] if video.problem else [])]
+    if output_format == "json":
+        answer = {"source": str(source), "notes": notes, "expressions": [item.as_json() for item in found]}
+        return json.dumps(answer, indent=2)
+    names = ("onset", "apex", "offset")
+    if output_format == "csv":
+        header = (*names, *(f"{name}_seconds" for name in names), "change", "label", "score")
+        return _csv(header, [[getattr(item, name) for name in header] for item in found])
+    lines = [f"note: {note}" for note in notes]
+    if not found:
+        return "\n".join([*lines, "No micro-expression was spotted."])
+    lines.append(f"{'onset':>8}{'apex':>8}{'offset':>8}{'seconds':>18}{'moved px':>10}  expression")
+    for item in found:
+        span = f"{item.onset_seconds:.2f} ... {item.offset_seconds:.2f}"
+        label = "" if item.label is None else f"{item.label} ({item.score:.0%})"
+        lines.append(f"{item.onset:8}{item.apex:8}{item.offset:8}{span:>18}{item.change:10.2f}  {label}".rstrip())
+    return "\n".join(lines)
+
+
+def _save_pair_figure(found: FoundExpression, path: Path, caption: str) -> None:
+    from ..visualization import prediction_figure, save_figure  # a second to import: not for those who only read
+
+    maps = found.maps
+    figure = prediction_figure(
+        *found.frames, maps["diagonal_attention"], maps["patch_of_interest"], found.scores, caption=caption
+    )
+    save_figure(figure, path)
+
+
+def _save_timeline(
+    recognize: MicroExpressionRecognizer, curve: MovementCurve, found: Sequence[FoundExpression], path: Path
+) -> None:
+    from ..visualization import save_figure, timeline_figure
+
+    intervals = [(item.onset_seconds, item.apex_seconds, item.offset_seconds, item.label or "") for item in found]
+    least = recognize.options.least_change
+    save_figure(timeline_figure(curve.seconds, curve.values, intervals, least_change=least), path)
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    table = StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return table.getvalue().rstrip("\n")

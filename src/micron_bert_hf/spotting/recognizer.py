@@ -1,0 +1,248 @@
+"""Where in a video micro-expressions are, and what they are.
+
+    from transformers import pipeline
+    from micron_bert_hf.spotting import MicroExpressionRecognizer
+
+    classify = pipeline("micro-expression-classification", model=FOLDER, trust_remote_code=True)
+    recognize = MicroExpressionRecognizer(classify)
+    for found in recognize("interview.mp4"):
+        print(found.onset, found.apex, found.offset, found.label, found.score)
+
+A video is read twice: once for the curve of movement, with a quarter of a second of it in memory, and once for the
+frames of what was found. The face is found on the first frame that shows one, and every frame is warped alike.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..faces import FaceAligner, FaceAlignment, load_detector
+from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
+from .change import FLOW_GRID, FlowChange, movement_score
+from .intervals import (
+    CURVE_SMOOTHING,
+    LAG_SECONDS,
+    MOVEMENT_SMOOTHING,
+    SpottingOptions,
+    pick_intervals,
+    smooth_over_time,
+)
+from .video import Video, VideoFrame
+
+
+# Frames a second that are compared; of faster videos some are passed over. Ours: a micro-expression has ten then.
+COMPARED_FPS = 60.0
+# Frames at the beginning in which a face is looked for, and side of the aligned frames.
+FACE_SEARCH_SECONDS, FACE_SEARCH_FRAMES, ALIGNED_SIZE = 2.0, 8, 224
+UNKNOWN = np.full((FLOW_GRID, FLOW_GRID, 2), np.nan, np.float32)
+
+
+@dataclass(frozen=True)
+class FoundExpression:
+    """
+    One micro-expression.
+
+    Args:
+        onset, apex, offset (`int`): frames, by the video's numbering.
+        onset_seconds, apex_seconds, offset_seconds (`float`): from the first frame.
+        change (`float`): how far the parts of the face that moved most did, in pixels of a 224-pixel face.
+        scores (`Mapping[str, float]`): label -> probability, best first; empty without a classifier.
+        maps (`Mapping[str, np.ndarray]`): `diagonal_attention` and `patch_of_interest` of onset and apex.
+        frames (`tuple[np.ndarray, np.ndarray]`): the aligned onset and apex, `(S, S, 3)` uint8.
+    """
+
+    onset: int
+    apex: int
+    offset: int
+    onset_seconds: float
+    apex_seconds: float
+    offset_seconds: float
+    change: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    frames: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def label(self) -> str | None:
+        return next(iter(self.scores), None)
+
+    @property
+    def score(self) -> float | None:
+        return next(iter(self.scores.values()), None)
+
+    def as_json(self, maps: bool = False) -> dict[str, Any]:
+        """Ready for JSON; with `maps` as nested lists."""
+        places = {
+            name: {"frame": getattr(self, name), "seconds": round(getattr(self, f"{name}_seconds"), 4)}
+            for name in ("onset", "apex", "offset")
+        }
+        found = {
+            **places,
+            "change": self.change,
+            "label": self.label,
+            "score": self.score,
+            "scores": dict(self.scores),
+        }
+        return {**found, "maps": {name: values.tolist() for name, values in self.maps.items()}} if maps else found
+
+
+@dataclass(frozen=True)
+class MovementCurve:
+    """
+    How much a face moved in every frame that was compared.
+
+    Args:
+        numbers (`tuple[int, ...]`): of the frames.
+        seconds, values (`np.ndarray` of shape `(T,)`): times, and movement; NaN at both ends.
+        alignment (`FaceAlignment`): of the whole video.
+    """
+
+    numbers: tuple[int, ...]
+    seconds: np.ndarray
+    values: np.ndarray
+    alignment: FaceAlignment
+
+
+class MicroExpressionRecognizer:
+    """
+    Args:
+        classify: the pipeline; without it intervals have no label.
+        options (*optional*): when movement counts.
+    """
+
+    def __init__(
+        self, classify: MicroExpressionClassificationPipeline | None = None, options: SpottingOptions | None = None
+    ):
+        self._classify = classify
+        self._measure = FlowChange()
+        self.options = options or SpottingOptions()
+        self._aligner = FaceAligner(load_detector("mtcnn"), image_size=ALIGNED_SIZE)
+
+    def __call__(self, source: Any, fps: float | None = None, progress: bool = False) -> list[FoundExpression]:
+        """
+        Args:
+            source, fps: see [`Video`].
+
+        Returns:
+            What was found, in the order of time; nothing if nothing moved.
+
+        Raises:
+            FileNotFoundError, ValueError: see [`Video`].
+        """
+        video = Video(source, fps)
+        return self.expressions(video, self.curve(video, progress))
+
+    def expressions(self, video: Video, curve: MovementCurve) -> list[FoundExpression]:
+        """What a curve of this video shows: the second reading, of the frames that are needed."""
+        intervals = pick_intervals(curve.values, curve.seconds, self.options)
+        wanted = {curve.numbers[place] for interval in intervals for place in (interval.onset, interval.apex)}
+        frames = {
+            frame.number: self._aligner.warp(frame.pixels, curve.alignment)
+            for frame in (video if wanted else ())
+            if frame.number in wanted
+        }
+        found = []
+        for interval in intervals:
+            places = (interval.onset, interval.apex, interval.offset)
+            pair = tuple(frames[curve.numbers[place]] for place in places[:2])
+            scores, maps = self._answer(pair)
+            numbers, seconds = (curve.numbers[place] for place in places), (float(curve.seconds[p]) for p in places)
+            found.append(FoundExpression(*numbers, *seconds, interval.height, scores, maps, pair))
+        return found
+
+    def pair(self, onset: Any, apex: Any) -> FoundExpression:
+        """
+        What two frames show, their face found on the onset.
+
+        Args:
+            onset, apex: each whatever the image processor takes, of one size.
+
+        Returns:
+            With the frames 0 and 1. `change` is what moved from one to the other; below `options.least_change` nothing
+            did, and the scores say nothing.
+
+        Raises:
+            ValueError: a frame cannot be read, or they differ in size.
+        """
+        first, second = (frame.pixels for frame in Video([onset, apex], fps=1.0))
+        alignment = self._aligner.find(first)
+        pair = self._aligner.warp(first, alignment), self._aligner.warp(second, alignment)
+        before, after = (self._measure.prepare(frame) for frame in pair)
+        scores, maps = self._answer(pair)
+        change = float(movement_score(self._measure.movement(before, after, before)))
+        return FoundExpression(0, 1, 1, 0.0, 1.0, 1.0, change, scores, maps, pair)
+
+    def curve(self, video: Video, progress: bool = False) -> MovementCurve:
+        """Movement over time: the first reading."""
+        frames = tqdm(video, desc="spotting", unit="frame", disable=not progress)
+        alignment = self._find_face(video)
+        numbers: list[int] = []
+        seconds: list[float] = []
+        movements: list[np.ndarray] = []
+        window: deque[tuple[int, float, object]] = deque()
+        centre = 0
+        for frame in _thinned(frames):
+            prepared = self._measure.prepare(self._aligner.warp(frame.pixels, alignment))
+            numbers.append(frame.number)
+            seconds.append(frame.seconds)
+            movements.append(UNKNOWN)
+            window.append((len(seconds) - 1, frame.seconds, prepared))
+            while centre < len(seconds) and frame.seconds - seconds[centre] >= LAG_SECONDS:
+                movements[centre] = self._movement(window, centre, seconds)
+                centre += 1
+                while window and seconds[centre] - window[0][1] > 1.5 * LAG_SECONDS:
+                    window.popleft()
+        times = np.array(seconds)
+        values = movement_score(smooth_over_time(np.stack(movements), times, MOVEMENT_SMOOTHING))
+        return MovementCurve(tuple(numbers), times, smooth_over_time(values, times, CURVE_SMOOTHING), alignment)
+
+    def _movement(self, window: deque, centre: int, seconds: list[float]) -> np.ndarray:
+        """Of one frame against those nearest to a lag before and after it; unknown where there is none."""
+        sides = []
+        for side in (-1, 1):
+            wanted = seconds[centre] + side * LAG_SECONDS
+            _, time, prepared = min(window, key=lambda item: abs(item[1] - wanted))
+            if abs(time - wanted) > LAG_SECONDS / 2:
+                return UNKNOWN
+            sides.append(prepared)
+        middle = next(prepared for place, _, prepared in window if place == centre)
+        return self._measure.movement(sides[0], middle, sides[1])
+
+    def _find_face(self, video: Video) -> FaceAlignment:
+        """The face of the first frame that shows one, among some at the beginning; else the centre square."""
+        first = None
+        others: list[tuple[str, np.ndarray]] = []
+        for frame in video:
+            if first is None:
+                first = frame
+                alignment = self._aligner.find(frame.pixels)
+                if alignment.face is not None:
+                    return alignment
+                continue
+            if frame.seconds > FACE_SEARCH_SECONDS:
+                break
+            others.append((f"frame {frame.number}", frame.pixels))
+            if len(others) > 4 * FACE_SEARCH_FRAMES:
+                others = others[::2]
+        step = max(1, len(others) // FACE_SEARCH_FRAMES)
+        return self._aligner.find(first.pixels, others[::step])
+
+    def _answer(self, pair: tuple[np.ndarray, np.ndarray]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        if self._classify is None:
+            return {}, {}
+        answer = self._classify(pair, return_maps=True)
+        scores = {item["label"]: item["score"] for item in answer["predictions"]}
+        return scores, {name: answer[name] for name in ("diagonal_attention", "patch_of_interest")}
+
+
+def _thinned(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """About `COMPARED_FPS` of them a second, or all of a slower video."""
+    last = -np.inf
+    for frame in frames:
+        if frame.seconds - last >= 0.75 / COMPARED_FPS:  # times are rounded
+            last = frame.seconds
+            yield frame

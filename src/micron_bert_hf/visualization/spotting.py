@@ -1,0 +1,47 @@
+"""How a face moved over time, and what was spotted in it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .drawing import INK, MUTED, OTHER_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR, new_figure
+
+
+def timeline_figure(
+    seconds: np.ndarray,
+    movement: np.ndarray,
+    intervals: Sequence[tuple[float, float, float, str]],
+    *,
+    least_change: float,
+    title: str = "Micro-expressions in time",
+    caption: str = "",
+) -> Figure:
+    """
+    The curve of movement with the spotted intervals.
+
+    Args:
+        seconds, movement (`np.ndarray` of shape `(T,)`): times, and pixels of a 224-pixel face; NaN where not known.
+        intervals: `(onset, apex, offset, label)`, times in seconds; the label may be empty.
+        least_change (`float`): drawn as a line: below it nothing counts.
+
+    Returns:
+        A `Figure` of 12 x 4 inches on an Agg canvas.
+    """
+    figure = new_figure(12.0, 4.0, title, caption)
+    axes = figure.add_axes((0.06, 0.2, 0.91, 0.58))
+    axes.plot(seconds, movement, color=TRUE_COLOUR, linewidth=1.4)
+    axes.axhline(least_change, color=OTHER_COLOUR, linewidth=1, linestyle="--")
+    axes.text(seconds[0], least_change, " least movement that counts", fontsize=8.5, color=MUTED, va="bottom")
+    top = max(2 * least_change, float(np.nanmax(movement, initial=0.0)) * 1.25)
+    for onset, apex, offset, label in intervals:
+        axes.axvspan(onset, offset, color=PREDICTED_COLOUR, alpha=0.18, linewidth=0)
+        axes.axvline(apex, color=PREDICTED_COLOUR, linewidth=1.2)
+        axes.text(apex, top * 0.97, f" {label}", fontsize=10, color=INK, va="top")
+    axes.set(xlim=(seconds[0], seconds[-1]), ylim=(0, top))
+    axes.set_xlabel("seconds", fontsize=9.5, color=MUTED)
+    axes.set_ylabel("movement, px of a 224-px face", fontsize=9.5, color=MUTED)
+    axes.tick_params(labelsize=8.5, colors=MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(OTHER_COLOUR)
+    return figure

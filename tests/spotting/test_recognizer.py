@@ -1,0 +1,214 @@
+"""From pictures and videos to micro-expressions: real files, a face that moves, photographs that do not."""
+
+import csv
+import json
+import sys
+from fractions import Fraction
+from io import StringIO
+
+import av
+import numpy as np
+import pytest
+from matplotlib import cbook
+from PIL import Image
+
+from micron_bert_hf import MicronBertForMicroExpressionClassification, MicronBertImageProcessor, cli
+from micron_bert_hf.hub import save_for_hub
+from micron_bert_hf.spotting import MicroExpressionRecognizer, Video
+from micron_bert_hf.synthetic import generate_micro_expressions
+
+
+FPS = 50
+STILL = 40
+
+
+@pytest.fixture(scope="module")
+def expression():
+    """One surprise at 50 frames a second, with a still face before and after: frames, onset, apex, offset."""
+    row = next(
+        generate_micro_expressions(
+            1, 1, image_size=160, difficulty=0.0, seed=21, classes=("surprise",), frames="clip", fps=100
+        )
+    )
+    moving = row["frames"][::2]
+    frames = [moving[0]] * STILL + list(moving) + [moving[-1]] * STILL
+    places = [STILL + row[name] // 2 for name in ("onset_index", "apex_index", "offset_index")]
+    random = np.random.default_rng(0)
+    noisy = [np.clip(frame + random.normal(0, 1, frame.shape), 0, 255).astype(np.uint8) for frame in frames]
+    return np.stack(noisy), *places
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_config_of_four):
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    processor = MicronBertImageProcessor(size={"height": 32, "width": 32})
+    save_for_hub(
+        folder, model=MicronBertForMicroExpressionClassification(tiny_config_of_four), image_processor=processor
+    )
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny_config_of_four():
+    from micron_bert_hf import MicronBertConfig
+
+    labels = dict(enumerate(("happiness", "surprise", "disgust", "repression")))
+    return MicronBertConfig(
+        image_size=32,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        id2label=labels,
+    )
+
+
+def write_video(path, frames, rate=FPS, codec="mpeg4"):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(rate))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 20_000_000
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def photograph():
+    """Grace Hopper, in the public domain, as matplotlib ships her."""
+    return Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["micron-bert", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    printed = capsys.readouterr()
+    return end.value.code, printed.out, printed.err
+
+
+def test_an_expression_is_found_where_it_is(expression):
+    frames, onset, apex, offset = expression
+    (found,) = MicroExpressionRecognizer()(frames, fps=FPS)
+    assert abs(found.apex - apex) <= 4 and found.onset < found.apex < found.offset
+    shared = min(found.offset, offset) - max(found.onset, onset) + 1
+    together = max(found.offset, offset) - min(found.onset, onset) + 1
+    assert shared / together >= 0.5  # what MEGC counts as found
+    assert found.change > 0.45 and found.label is None and found.frames[0].shape == (224, 224, 3)
+    assert found.apex_seconds == pytest.approx(found.apex / FPS)
+
+
+def test_a_still_face_shows_nothing(expression):
+    frames, *_ = expression
+    random = np.random.default_rng(1)
+    still = [np.clip(frames[0] + random.normal(0, 2, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(60)]
+    assert MicroExpressionRecognizer()(still, fps=FPS) == []
+
+
+def test_a_face_that_drifts_steadily_shows_nothing(expression):
+    frames, *_ = expression
+    drifting = [
+        np.roll(np.pad(frames[0], ((0, 0), (40, 40), (0, 0)), "edge"), step // 2, axis=1) for step in range(60)
+    ]
+    assert MicroExpressionRecognizer()(drifting, fps=FPS) == []
+
+
+def test_a_video_a_folder_and_an_array_say_the_same(expression, tmp_path):
+    frames, *_ = expression
+    write_video(tmp_path / "a.mp4", frames)
+    (tmp_path / "frames").mkdir()
+    for number, pixels in enumerate(frames):
+        Image.fromarray(pixels).save(tmp_path / "frames" / f"img{number + 100}.png")
+    recognize = MicroExpressionRecognizer()
+    (of_array,) = recognize(frames, fps=FPS)
+    (of_folder,) = recognize(tmp_path / "frames", fps=FPS)
+    (of_video,) = recognize(tmp_path / "a.mp4")
+    assert (of_folder.onset, of_folder.apex) == (of_array.onset + 100, of_array.apex + 100)
+    assert of_folder.change == of_array.change and np.array_equal(of_folder.frames[1], of_array.frames[1])
+    assert abs(of_video.apex - of_array.apex) <= 2 and of_video.change == pytest.approx(of_array.change, rel=0.2)
+
+
+def test_a_fast_video_is_thinned_and_keeps_its_numbers(expression):
+    """At 200 frames a second every fourth frame is compared; the answer counts all."""
+    frames, _, apex, _ = expression
+    fast = np.repeat(frames, 4, axis=0)
+    (found,) = MicroExpressionRecognizer()(fast, fps=4 * FPS)
+    assert abs(found.apex - 4 * apex) <= 16 and found.apex_seconds == pytest.approx(found.apex / (4 * FPS))
+
+
+def test_two_identical_photographs_have_not_moved():
+    picture = photograph()
+    found = MicroExpressionRecognizer().pair(picture, picture)
+    assert found.change == 0
+    assert MicroExpressionRecognizer()([picture] * 40, fps=FPS) == []
+
+
+def test_predict_says_that_nothing_moved(model, tmp_path, monkeypatch, capsys):
+    photograph().save(tmp_path / "a.png")
+    code, out, _ = run(monkeypatch, capsys, "predict", tmp_path / "a.png", tmp_path / "a.png", "--model", model)
+    assert code == 0 and "Nothing moved: there is no expression to name." in out and "%" not in out
+
+
+def test_predict_of_a_pair(expression, model, tmp_path, monkeypatch, capsys):
+    frames, onset, apex, _ = expression
+    for name, place in (("onset", onset), ("apex", apex)):
+        Image.fromarray(frames[place]).save(tmp_path / f"{name}.png")
+    pair = (tmp_path / "onset.png", tmp_path / "apex.png")
+    code, out, _ = run(monkeypatch, capsys, "predict", *pair, "--model", model, "--save-figure", tmp_path / "f.png")
+    assert code == 0 and out.startswith("moved ") and out.count("%") == 4
+    assert Image.open(tmp_path / "f.png").size == (1440, 912)
+    code, out, _ = run(monkeypatch, capsys, "predict", *pair, "--model", model, "--format", "json")
+    answer = json.loads(out)
+    assert answer["moved"] is True and sum(answer["scores"].values()) == pytest.approx(1)
+    code, out, _ = run(monkeypatch, capsys, "predict", *pair, "--model", model, "--format", "csv")
+    (row,) = csv.DictReader(StringIO(out))
+    assert row["moved"] == "True" and float(row["surprise"]) == pytest.approx(answer["scores"]["surprise"])
+
+
+def test_predict_and_spot_of_a_video(expression, model, tmp_path, monkeypatch, capsys):
+    frames, _, apex, _ = expression
+    write_video(tmp_path / "a.mp4", frames)
+    code, out, _ = run(monkeypatch, capsys, "predict", tmp_path / "a.mp4", "--model", model, "--format", "json")
+    (found,) = json.loads(out)["expressions"]
+    assert code == 0 and abs(found["apex"]["frame"] - apex) <= 4 and set(found["scores"]) >= {"surprise", "disgust"}
+    code, out, _ = run(monkeypatch, capsys, "spot", tmp_path / "a.mp4", "--save-figure", tmp_path / "t.png")
+    assert code == 0 and len(out.splitlines()) == 2 and Image.open(tmp_path / "t.png").size == (1440, 480)
+    code, out, _ = run(monkeypatch, capsys, "spot", tmp_path / "a.mp4", "--format", "csv")
+    (row,) = csv.DictReader(StringIO(out))
+    assert int(row["apex"]) == found["apex"]["frame"] and row["label"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.mp4", b"", "empty"),
+        ("a.mp4", b"text that poses as a video", "not a video"),
+        ("a.txt", b"text", "is no video by its name"),
+        ("absent.mp4", None, "there is no file or folder"),
+    ],
+)
+def test_bad_videos_are_one_line(name, content, message, tmp_path, monkeypatch, capsys):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    code, out, err = run(monkeypatch, capsys, "spot", tmp_path / name)
+    assert (code, out) == (1, "") and message in err and "Traceback" not in err and len(err.splitlines()) == 1
+
+
+def test_bad_arguments(tmp_path, model, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        (("spot", tmp_path / "empty"), "give `fps`"),
+        (("spot", tmp_path / "empty", "--fps", "50"), "no frame can be read"),
+        (("spot", tmp_path / "empty", "--fps", "0"), "`fps` must be above 0"),
+        (("spot", tmp_path, "--format", "xml"), "expected one of table, json, csv"),
+        (("spot", tmp_path, "--save-figure", tmp_path / "a.jpg"), "expected the path of a .png"),
+        (("predict", tmp_path, tmp_path, tmp_path, "--model", model), "got 3 paths"),
+        (("predict", tmp_path / "a.png", tmp_path / "b.png", "--model", model), "there is no file"),
+    ):
+        code, _, err = run(monkeypatch, capsys, *arguments)
+        assert code == 1 and message in err, (arguments, err)
+    with pytest.raises(ValueError, match=r"got \(2, 4, 4, 2\) of uint8"):
+        Video(np.zeros((2, 4, 4, 2), np.uint8), fps=1)
+    with pytest.raises(ValueError, match="got none"):
+        Video([], fps=1)
+    with pytest.raises(ValueError, match="frame 1 has 5 x 4 pixels, the first one 4 x 4"):
+        list(Video([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], fps=1))
