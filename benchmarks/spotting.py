@@ -1,6 +1,6 @@
 """`python -m benchmarks.spotting [SET]`: how well micro-expressions are spotted in long synthetic clips.
 
-Without SET on the validation people that the spotter's options were chosen on (rendering takes some minutes), which says
+Without SET on the validation people that the options were chosen on (rendering takes some minutes), which says
 how good the choice is and nothing more; with SET, a folder of `micron-bert synthesize --preset mer-synth-v1-spotting`,
 on people that nothing was chosen on. Writes results/spotting-NAME.json.
 """

@@ -29,6 +29,8 @@ LONGEST_FILES = (
     "synthetic/test_leaks.py",
     "test_cli.py",
     "test_push_to_hub.py",
+    "publishing/test_publishing.py",
+    "databases/test_converter.py",
     "training/test_pretraining.py",
     "experiments/test_fine_tuned.py",
     "synthetic/test_dataset_writer.py",

@@ -4,7 +4,8 @@ A Hub in small, for tests: what the unmodified clients of huggingface_hub and tr
 `HubServer` starts it as a process of its own, with two origins as the real Hub has: the Hub, and the storage that LFS
 files are sent to and redirected to. All is kept in memory. It is strict: an endpoint it does not know answers 404 and
 is recorded; what is too long, of another checksum, or sent by the wrong way (regular, LFS) is refused; the storage
-refuses a token. It knows models and data sets, and neither Xet, pull requests, deletions nor Range.
+refuses a token. It knows models, data sets and Spaces, branches and tags, and neither Xet, pull requests, deletions of
+repositories nor Range. A test can order errors, and connections that break in the middle of a request or an answer.
 
 The process reads commands from stdin, a JSON a line, answers each by a line, and ends with stdin: it cannot outlive a
 test that was killed.
@@ -15,6 +16,7 @@ import binascii
 import hashlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +35,7 @@ FIELDS = {
     "repo": "[^/]+/[^/]+",
     "revision": "[^/]+",
     "path": ".+",
+    "branch": "[^/]+",
     "key": "[0-9a-f]{32}",
     "oid": "[0-9a-f]{64}",
 }
@@ -78,11 +81,12 @@ class File:
 
 @dataclass
 class Repo:
-    """Every revision by its commit id, and which of them each branch names."""
+    """Every revision by its commit id, and which of them each branch and each tag names."""
 
     private: bool = False
     revisions: dict[str, dict[str, File]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     def commit(self, branch: str, files: dict[str, File]) -> str:
         commit_id = hashlib.sha1(uuid.uuid4().bytes).hexdigest()
@@ -109,7 +113,13 @@ class Request:
 
 Answer = tuple[int, bytes, dict[str, str]]
 Endpoint = tuple[re.Pattern, bool, Callable[["Hub", Request], Answer]]
-DATASET_PATHS = {"/api/models/": "/api/datasets/", "/": "/datasets/"}
+# Where a client finds what is not a model.
+OTHER_PATHS = (
+    {"/api/models/": "/api/datasets/", "/": "/datasets/"},
+    {"/api/models/": "/api/spaces/", "/": "/spaces/"},
+)
+PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+CUTS = ("request", "answer")
 HUB_ENDPOINTS: dict[str, Endpoint] = {}
 STORAGE_ENDPOINTS: dict[str, Endpoint] = {}
 
@@ -117,20 +127,22 @@ STORAGE_ENDPOINTS: dict[str, Endpoint] = {}
 def endpoint(table: dict[str, Endpoint], *labels: str, write: bool = False) -> Callable:
     """
     Register a method of `Hub` under `"METHOD /path/with/{fields}"`; with `write` a token is asked for. What is there
-    for models is there for data sets too, whose repositories are called `datasets/USER/NAME` here.
+    for models is there for data sets and Spaces too, whose repositories are called `datasets/USER/NAME` and
+    `spaces/USER/NAME` here.
     """
 
     def register(function: Callable[["Hub", Request], Answer]) -> Callable[["Hub", Request], Answer]:
-        of_datasets = [
+        of_others = [
             re.sub(
                 r"^(\w+) (/api/models/|/)\{repo\}",
-                lambda found: f"{found[1]} {DATASET_PATHS[found[2]]}{{repo}}",
+                lambda found, paths=paths: f"{found[1]} {paths[found[2]]}{{repo}}",
                 label,
             )
             for label in labels
             if "{repo}" in label
+            for paths in OTHER_PATHS
         ]
-        for label in [*labels, *of_datasets]:
+        for label in [*labels, *of_others]:
             pattern = re.sub(r"\\\{(\w+)\\\}", lambda match: f"(?P<{match[1]}>{FIELDS[match[1]]})", re.escape(label))
             table[label] = (re.compile(pattern), write, function)
         return function
@@ -153,11 +165,21 @@ class Hub:
         self.url = self.storage_url = ""
         self.calls: list[list[Any]] = []
         self.unknown: list[str] = []
-        self.faults: dict[str, int] = {}
+        self.faults: dict[str, tuple[int | str, int]] = {}  # a status or one of `CUTS`, and how often yet
         self.lock = threading.Lock()
 
+    def take_fault(self, table: dict[str, Endpoint], method: str, target: str) -> int | str | None:
+        """The fault that was ordered for this call, if any; it is used up."""
+        for label, (pattern, *_) in table.items():
+            fault, times = self.faults.get(label, (None, 0))
+            if times > 0 and pattern.fullmatch(f"{method} {urlsplit(target).path}"):
+                self.faults[label] = (fault, times - 1)
+                self.calls.append([label, fault])
+                return fault
+        return None
+
     def answer(self, table: dict[str, Endpoint], method: str, target: str, token: str | None, body: bytes) -> Answer:
-        """Find the endpoint, check the token, take the fault that was ordered, and call."""
+        """Find the endpoint, check the token, and call."""
         url = urlsplit(target)
         found = [label for label, (pattern, *_) in table.items() if pattern.fullmatch(f"{method} {url.path}")]
         if len(found) != 1:
@@ -168,12 +190,10 @@ class Hub:
         fields = {
             name: unquote(value) for name, value in pattern.fullmatch(f"{method} {url.path}").groupdict().items()
         }
-        if "/datasets/{repo}" in label:
-            fields["repo"] = f"datasets/{fields['repo']}"
+        for prefix in filter(None, PREFIXES.values()):
+            if f"/{prefix}{{repo}}" in label:
+                fields["repo"] = f"{prefix}{fields['repo']}"
         try:
-            if self.faults.get(label, 0) > 0:
-                self.faults[label] -= 1
-                raise Refusal(500, "ordered by the test", **{"Retry-After": "0"})
             if table is STORAGE_ENDPOINTS and (token is not None or fields["key"] != self.key):
                 raise Refusal(400, "the storage takes a signed address and no token")
             if token not in (None, f"Bearer {self.token}"):
@@ -202,7 +222,7 @@ class Hub:
 
     def revision(self, fields: dict[str, str]) -> tuple[str, dict[str, File]]:
         repo, name = self.repo(fields), fields.get("revision", "main")
-        commit_id = repo.branches.get(name, name)
+        commit_id = (repo.tags | repo.branches).get(name, name)
         if commit_id not in repo.revisions:
             raise Refusal(404, f"Invalid rev id: {name}", "RevisionNotFound")
         return commit_id, repo.revisions[commit_id]
@@ -215,9 +235,9 @@ class Hub:
         value = request.json()
         if (value.get("organization") or USER) != USER:
             raise Refusal(403, "You don't have the rights to create a repo under this namespace")
-        prefix = {"model": "", "dataset": "datasets/"}.get(value.get("type", "model"))
-        if prefix is None:
-            raise Refusal(400, "only models and data sets")
+        prefix = PREFIXES[value.get("type", "model")]
+        if prefix == PREFIXES["space"] and value.get("sdk") not in ("static", "gradio", "docker"):
+            raise Refusal(400, "a Space needs an sdk")
         given_name = f"{USER}/{value['name']}"
         name = prefix + given_name
         made = {"url": f"{self.url}/{name}", "name": given_name, "id": given_name}
@@ -289,6 +309,11 @@ class Hub:
         for operation in operations[1:]:
             key, value = operation["key"], operation["value"]
             path = value["path"]
+            if key == "deletedFile":
+                if path not in files:
+                    raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
+                del files[path]
+                continue
             if path.startswith("/") or ".." in path.split("/"):
                 raise Refusal(400, f"bad path {path!r}")
             if key == "file" and value["encoding"] == "base64":
@@ -306,10 +331,36 @@ class Hub:
     @endpoint(HUB_ENDPOINTS, "GET /api/models/{repo}", "GET /api/models/{repo}/revision/{revision}")
     def info(self, request: Request) -> Answer:
         commit_id, files = self.revision(request.fields)
-        name, private = request.fields["repo"].removeprefix("datasets/"), self.repo(request.fields).private
+        name, private = "/".join(request.fields["repo"].split("/")[-2:]), self.repo(request.fields).private
         value = {"_id": commit_id[:24], "id": name, "sha": commit_id, "private": private, "tags": []}
         value["siblings"] = [file.row(path) for path, file in sorted(files.items())]
         return answer_json(value | {"lastModified": "2026-01-01T00:00:00.000Z", "downloads": 0, "likes": 0})
+
+    @endpoint(HUB_ENDPOINTS, "GET /api/models/{repo}/refs")
+    def refs(self, request: Request) -> Answer:
+        repo = self.repo(request.fields)
+        rows = {
+            kind: [{"name": name, "ref": f"refs/{where}/{name}", "targetCommit": oid} for name, oid in names.items()]
+            for kind, where, names in (("branches", "heads", repo.branches), ("tags", "tags", repo.tags))
+        }
+        return answer_json(rows | {"converts": []})
+
+    @endpoint(HUB_ENDPOINTS, "POST /api/models/{repo}/branch/{branch}", write=True)
+    def make_branch(self, request: Request) -> Answer:
+        repo, name = self.repo(request.fields), request.fields["branch"]
+        if name in repo.branches:
+            raise Refusal(409, "Reference already exists")
+        start = request.json().get("startingPoint", "main")
+        repo.branches[name], _ = self.revision(request.fields | {"revision": start})
+        return answer_json({})
+
+    @endpoint(HUB_ENDPOINTS, "POST /api/models/{repo}/tag/{revision}", write=True)
+    def make_tag(self, request: Request) -> Answer:
+        repo, name = self.repo(request.fields), request.json()["tag"]
+        if name in repo.tags:
+            raise Refusal(409, "Tag reference exists already")
+        repo.tags[name], _ = self.revision(request.fields)
+        return answer_json({})
 
     @endpoint(HUB_ENDPOINTS, "GET /api/models/{repo}/tree/{revision}")
     def tree(self, request: Request) -> Answer:
@@ -356,7 +407,9 @@ class Hub:
         """Repositories with their revisions (oldest first), the LFS objects, and what was called with which status."""
         repos = {
             name: {
+                "private": repo.private,
                 "branches": repo.branches,
+                "tags": repo.tags,
                 "revisions": {
                     commit_id: {path: file.oid for path, file in files.items()}
                     for commit_id, files in repo.revisions.items()
@@ -371,7 +424,10 @@ class Hub:
             if value["command"] == "fail":
                 if value["endpoint"] not in HUB_ENDPOINTS | STORAGE_ENDPOINTS:
                     raise ValueError(f"no endpoint {value['endpoint']!r}")
-                self.faults[value["endpoint"]] = value["times"]
+                self.faults[value["endpoint"]] = (value["fault"], value["times"])
+                return None
+            if value["command"] == "take_by_lfs":
+                self.lfs, self.lfs_above = value["lfs"], value["lfs_above"]
                 return None
             return self.state()
 
@@ -395,11 +451,25 @@ def make_origin(hub: Hub, table: dict[str, Endpoint]) -> tuple[ThreadingHTTPServ
             body = self.rfile.read(int(length))
             return body if len(body) == int(length) else None
 
+        def cut(self) -> None:
+            """End the connection at once, whatever is still to be read or written."""
+            self.close_connection = True
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+
         def handle_request(self) -> None:
+            with hub.lock:
+                fault = hub.take_fault(table, self.command, self.path)
+            if fault == "request":
+                self.rfile.read(int(self.headers.get("Content-Length", "0")) // 2)
+                self.cut()
+                return
             body = self.read_body()
             if body is None:
                 self.close_connection = True
                 status, content, headers = answer_json({"error": "body without length or too large"}, 413)
+            elif isinstance(fault, int):
+                status, content, headers = answer_json({"error": "ordered"}, fault, **{"Retry-After": "0"})
             else:
                 with hub.lock:
                     token = self.headers.get("Authorization")
@@ -408,7 +478,10 @@ def make_origin(hub: Hub, table: dict[str, Endpoint]) -> tuple[ThreadingHTTPServ
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command != "HEAD":
+            if fault == "answer":
+                self.wfile.write(content[: len(content) // 2])
+                self.cut()
+            elif self.command != "HEAD":
                 self.wfile.write(content)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request
@@ -460,9 +533,19 @@ class HubServer:
         self.process.stdin.flush()
         return self._read()
 
-    def fail(self, endpoint: str, times: int) -> None:
-        """Answer the next `times` calls of an endpoint with 500 (0: no more); the body is read, nothing is done."""
-        self._send(command="fail", endpoint=endpoint, times=times)
+    def fail(self, endpoint: str, times: int, fault: int | str = 500) -> None:
+        """
+        Answer the next `times` calls of an endpoint (0: no more) with an error; the body is read, nothing is done. Or
+        break the connection: with `"request"` when half of the body was read, and nothing is done; with `"answer"`
+        when half of the answer was sent, and all was done.
+        """
+        if isinstance(fault, str) and fault not in CUTS:
+            raise ValueError(f"expected a status or one of {CUTS}, got {fault!r}")
+        self._send(command="fail", endpoint=endpoint, times=times, fault=fault)
+
+    def take_by_lfs(self, *lfs: str, above: int = MAX_BODY) -> None:
+        """From now on: patterns of paths that must come by LFS, and the largest regular file, in bytes."""
+        self._send(command="take_by_lfs", lfs=lfs, lfs_above=above)
 
     def state(self) -> dict[str, Any]:
         """See [`Hub.state`]."""

@@ -279,6 +279,30 @@ def convert_dataset(
         print(f"Uploaded to {push_dataset(output, push_to_hub, i_may_redistribute=i_may_redistribute)}")
 
 
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A model's folder; it is not changed.")],
+    repo_id: Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository; made if it does not exist.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you can see it.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch. Default: main.")] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag for the commit, once it was loaded back.")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="results.json of an evaluation, or its folder; may be given again.")
+    ] = None,
+    license: Annotated[str | None, typer.Option(help="Such as apache-2.0. Default: the card says unknown.")] = None,
+) -> None:
+    """Send a model to the Hub, with card and code: tried without this package before, loaded back and compared after.
+
+    One commit: a push that fails leaves the repository as it was. The card's numbers come from the results alone.
+    Example: micron-bert publish demo_output/model USER/NAME --private --license apache-2.0
+    """
+    from .publishing import publish_model
+
+    print(
+        publish_model(folder, repo_id, private=private, revision=revision, tag=tag, results=results, license=license)
+    )
+
+
 def run_converter(database: str) -> None:
     """`micron-bert convert-dataset DATABASE` as a script of its own."""
     with one_line_errors():
