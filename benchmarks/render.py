@@ -44,7 +44,22 @@ def sections() -> dict[str, str]:
         texts["faces"] = faces(json.loads((RESULTS / "faces.json").read_text()))
     if (RESULTS / "conversion.json").exists():
         texts["conversion"] = conversion(json.loads((RESULTS / "conversion.json").read_text()))
+    if (RESULTS / "spotting-validation.json").exists():
+        texts["spotting"] = spotting(json.loads((RESULTS / "spotting-validation.json").read_text()))
     return texts | {"databases": databases()}
+
+
+def spotting(results: dict) -> str:
+    """How well intervals are found in the clips that the options were chosen on."""
+    scores = results["flow"]
+    return (
+        f"On the {scores['num_videos']} synthetic clips of {results['data']['validation']['seconds']:.0f} seconds with"
+        f" {results['num_expressions']} micro-expressions, blinks and speech that its options were chosen on, F1 of"
+        f" intervals (IoU 0.5) is {scores['f1']:.2f}, precision {scores['precision']:.2f}, recall"
+        f" {scores['recall']:.2f}, and the apex is {scores['apex_mae_ms']:.0f} ms off; {results['seconds_a_clip']:.1f}"
+        f" s a clip on {results['machine']['cores']} cores of {results['machine']['cpu']}, commit {_commit(results)}."
+        " On clips that nothing was chosen on it is not measured yet."
+    )
 
 
 def databases() -> str:

@@ -31,6 +31,7 @@ LONGEST_FILES = (
     "test_push_to_hub.py",
     "publishing/test_publishing.py",
     "databases/test_converter.py",
+    "test_export.py",
     "training/test_pretraining.py",
     "experiments/test_fine_tuned.py",
     "synthetic/test_dataset_writer.py",

@@ -98,6 +98,7 @@ def test_readme_says_what_the_results_say():
         "databases",
         "faces",
         "conversion",
+        "spotting",
     }
     assert render.scale_sections().keys() == {"scale", "formats", "engines"}
     for document, texts in ((readme, sections), (scale, render.scale_sections())):

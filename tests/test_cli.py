@@ -25,7 +25,17 @@ for command in sys.argv[1:]:
     except SystemExit as end:
         print("PAGE", command, end.code)
 """
-    commands = ["convert", "convert-dataset", "demo", "evaluate", "predict", "prepare-clips", "publish", "score"]
+    commands = [
+        "convert",
+        "convert-dataset",
+        "demo",
+        "evaluate",
+        "export",
+        "predict",
+        "prepare-clips",
+        "publish",
+        "score",
+    ]
     commands += ["spot", "synthesize"]
     done = subprocess.run([sys.executable, "-c", pages, *commands], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

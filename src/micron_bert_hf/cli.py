@@ -280,6 +280,24 @@ def convert_dataset(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A classifier's folder.")],
+    output: Annotated[Path, typer.Argument(help="The folder to write; must not exist or be empty.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also a graph in 8 bits; what it changes is printed.")] = False,
+) -> None:
+    """Write a classifier as ONNX with any batch size, checked against torch; examples/onnx_inference.py runs it.
+
+    Example: micron-bert export demo_output/model demo_output/onnx --onnx
+    """
+    from .export import describe_export, export_onnx
+
+    if not onnx:
+        raise typer.BadParameter("give --onnx, the one format there is")
+    print(f"{describe_export(export_onnx(folder, output, int8=int8))}\nWritten to {output}")
+
+
+@app.command()
 def publish(
     folder: Annotated[Path, typer.Argument(help="A model's folder; it is not changed.")],
     repo_id: Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository; made if it does not exist.")],

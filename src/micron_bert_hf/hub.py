@@ -11,6 +11,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
 from . import (
     configuration_micron_bert,
     image_processing_micron_bert,
@@ -109,6 +113,36 @@ def save_for_hub(
     finally:
         shutil.rmtree(new_dir, ignore_errors=True)  # after an exchange, the folder that was replaced
     return output_dir
+
+
+def load_whole(
+    kind: type[MicronBertPreTrainedModel], name_or_path: str | os.PathLike, **config_fields: Any
+) -> MicronBertPreTrainedModel:
+    """
+    A model in float32, from safetensors, with no tensor missing and none over.
+
+    Args:
+        kind: one of the three model classes.
+        name_or_path: a folder, or a repository on the Hub.
+        config_fields: replace those of its config.
+
+    Raises:
+        OSError: it is not there, or has no safetensors.
+        ValueError: it is damaged, or its tensors are not those of a `kind` of its config.
+    """
+    try:
+        model, report = kind.from_pretrained(
+            name_or_path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **config_fields
+        )
+    except (RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise ValueError(f"{name_or_path} does not fit a {kind.__name__} of its config: {error}") from error
+    missing, over = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if missing or over:
+        raise ValueError(
+            f"{name_or_path} does not fit a {kind.__name__} of its config: missing {missing[:5]} ({len(missing)}),"
+            f" without a place {over[:5]} ({len(over)})."
+        )
+    return model
 
 
 def _refuse(value: Any) -> None:
@@ -213,4 +247,4 @@ def _exchange(first: Path, second: Path) -> bool:
     raise OSError(code, os.strerror(code), str(second))
 
 
-__all__ = ["save_for_hub"]
+__all__ = ["load_whole", "save_for_hub"]

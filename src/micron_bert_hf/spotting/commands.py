@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from ..configuration_micron_bert import MicronBertConfig
+from ..hub import load_whole
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
 from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
@@ -29,10 +30,7 @@ def load_classifier(model: str) -> MicroExpressionClassificationPipeline:
     architectures = MicronBertConfig.from_pretrained(model).architectures or []
     if architectures != [MicronBertForMicroExpressionClassification.__name__]:
         raise ValueError(f"{model} is no classifier: it holds {', '.join(architectures) or 'another model'}")
-    loaded, report = MicronBertForMicroExpressionClassification.from_pretrained(model, output_loading_info=True)
-    wrong = sorted({*report["missing_keys"], *report["unexpected_keys"]})
-    if wrong:
-        raise ValueError(f"the weights of {model} are not those of its model: {', '.join(wrong[:3])}")
+    loaded = load_whole(MicronBertForMicroExpressionClassification, model)
     image_processor = MicronBertImageProcessor.from_pretrained(model)
     return MicroExpressionClassificationPipeline(model=loaded.eval(), image_processor=image_processor, task=TASK)
 

@@ -17,6 +17,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from ..configuration_micron_bert import MicronBertConfig
 from ..data import SeenPeople
+from ..hub import load_whole
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForMicroExpressionClassification,
@@ -103,9 +104,9 @@ def load_classifier(
                 f" {list(label_names)}. To keep the encoder and learn a new head, give `ignore_head` (--ignore-head;"
                 " beside a recipe --ignore_head)."
             )
-        return _load_whole(MicronBertForMicroExpressionClassification, name_or_path, config_fields)
+        return load_whole(MicronBertForMicroExpressionClassification, name_or_path, **config_fields)
     # as what was saved, so that not one tensor may be missing or over; then the encoder is taken out
-    model = _load_whole(_MODEL_CLASSES[saved_class], name_or_path, {})
+    model = load_whole(_MODEL_CLASSES[saved_class], name_or_path)
     encoder = model if saved_class == MicronBertModel.__name__ else model.micron_bert
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -183,23 +184,4 @@ def _classifier_over(
         model.micron_bert.load_state_dict(encoder.state_dict())
     except RuntimeError as error:
         raise ValueError(f"{dict(config_fields)} makes another encoder than the saved one: {error}") from error
-    return model
-
-
-def _load_whole(
-    kind: type[MicronBertPreTrainedModel], name_or_path: str | os.PathLike, config_fields: Mapping[str, Any]
-) -> MicronBertPreTrainedModel:
-    """In float32, with no tensor missing and none over."""
-    try:
-        model, report = kind.from_pretrained(
-            name_or_path, dtype=torch.float32, output_loading_info=True, **config_fields
-        )
-    except RuntimeError as error:  # shapes
-        raise ValueError(f"{name_or_path} does not fit a {kind.__name__} of its config: {error}") from error
-    missing, over = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing or over:
-        raise ValueError(
-            f"{name_or_path} does not fit a {kind.__name__} of its config: missing {missing[:5]} ({len(missing)}),"
-            f" without a place {over[:5]} ({len(over)})."
-        )
     return model
