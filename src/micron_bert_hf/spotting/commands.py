@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
+from transformers.utils.logging import disable_progress_bar
+
 from ..configuration_micron_bert import MicronBertConfig
 from ..hub import load_whole
 from ..image_processing_micron_bert import MicronBertImageProcessor
@@ -27,6 +29,7 @@ def load_classifier(model: str) -> MicroExpressionClassificationPipeline:
         OSError: there is no such model.
         ValueError: it is no classifier of this package, or lacks tensors.
     """
+    disable_progress_bar()  # of weights that load in a moment
     architectures = MicronBertConfig.from_pretrained(model).architectures or []
     if architectures != [MicronBertForMicroExpressionClassification.__name__]:
         raise ValueError(f"{model} is no classifier: it holds {', '.join(architectures) or 'another model'}")
@@ -85,7 +88,8 @@ def _predict_pair(sources: Sequence[Path], model: str, output_format: str, figur
     found = recognize.pair(*map(str, sources))
     moved = found.change >= recognize.options.least_change
     if figure is not None:
-        _save_pair_figure(found, figure, "" if moved else "nothing moved: the probabilities say nothing")
+        caption = "" if moved else "nothing moved: the probabilities say nothing"
+        _save_pair_figure(recognize, found, figure, caption)
     if output_format == "json":
         answer = {"moved": moved, "change": found.change, "scores": dict(found.scores)}
         return json.dumps({"onset": str(sources[0]), "apex": str(sources[1]), **answer}, indent=2)
@@ -130,12 +134,18 @@ def _spot(
     return "\n".join(lines)
 
 
-def _save_pair_figure(found: FoundExpression, path: Path, caption: str) -> None:
+def _save_pair_figure(recognize: MicroExpressionRecognizer, found: FoundExpression, path: Path, caption: str) -> None:
     from ..visualization import prediction_figure, save_figure  # a second to import: not for those who only read
 
     maps = found.maps
     figure = prediction_figure(
-        *found.frames, maps["diagonal_attention"], maps["patch_of_interest"], found.scores, caption=caption
+        *found.frames,
+        maps["diagonal_attention"],
+        maps["patch_of_interest"],
+        found.scores,
+        # without it the texture of a patch shows more than its movement
+        still_diagonal_attention=recognize.still_diagonal_attention(found),
+        caption=caption,
     )
     save_figure(figure, path)
 

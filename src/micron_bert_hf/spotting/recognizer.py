@@ -176,6 +176,11 @@ class MicroExpressionRecognizer:
         change = float(movement_score(self._measure.movement(before, after, before)))
         return FoundExpression(0, 1, 1, 0.0, 1.0, 1.0, change, scores, maps, pair)
 
+    def still_diagonal_attention(self, found: FoundExpression) -> np.ndarray:
+        """`(rows, columns)`: what the diagonal attention would be had nothing moved, of the onset with itself."""
+        onset, _ = found.frames
+        return self._classify((onset, onset), return_maps=True)["diagonal_attention"]
+
     def curve(self, video: Video, progress: bool = False) -> MovementCurve:
         """Movement over time: the first reading."""
         frames = tqdm(video, desc="spotting", unit="frame", disable=not progress)
