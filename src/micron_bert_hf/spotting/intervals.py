@@ -2,8 +2,8 @@
 
 A micro-expression comes and goes within half a second. So what a frame is compared with lies on both sides of it, a
 quarter of a second away: a face that turns or drifts steadily differs from both in opposite directions and cancels,
-and so does an expression that came to stay. This is the contrast of Li et al. (IEEE TAFFC 9(4), 2018), taken of
-movements instead of histograms.
+and an expression that comes to stay, which differs from one side only, counts half. This is the contrast of Li et al.
+(IEEE TAFFC 9(4), 2018), taken of movements instead of histograms.
 """
 
 from dataclasses import dataclass
