@@ -127,6 +127,18 @@ def test_a_video_a_folder_and_an_array_say_the_same(expression, tmp_path):
     assert abs(of_video.apex - of_array.apex) <= 2 and of_video.change == pytest.approx(of_array.change, rel=0.2)
 
 
+def test_a_face_that_appears_later_is_found(expression):
+    frames, _, apex, _ = expression
+    dark = np.zeros((30, *frames.shape[1:]), np.uint8)
+    recognize = MicroExpressionRecognizer()
+    video = Video(np.concatenate([dark, frames]), fps=FPS)
+    curve = recognize.curve(video)
+    assert curve.alignment.source == "frame 39" and "no face on onset" in curve.alignment.notes[0]
+    assert apex + 30 in [
+        place for found in recognize.expressions(video, curve) for place in range(found.onset, found.offset + 1)
+    ]
+
+
 def test_a_fast_video_is_thinned_and_keeps_its_numbers(expression):
     """At 200 frames a second every fourth frame is compared; the answer counts all."""
     frames, _, apex, _ = expression

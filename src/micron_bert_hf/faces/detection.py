@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 
@@ -75,6 +76,22 @@ def choose_face(faces: Sequence[Face], height: int, width: int) -> Face:
         return float(np.prod(face.box[2:] - face.box[:2]) * np.exp(-CENTRE_DECAY * np.sum(distance**2)))
 
     return max(faces, key=rank)
+
+
+def shrink(frame: np.ndarray, max_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Args:
+        frame: `(H, W, 3)` uint8.
+        max_side: of the result, in pixels; smaller frames stay as they are.
+
+    Returns:
+        The frame, and `(2,)` float64 factors from its (x, y) back to those of `frame`, edges counted from 0.
+    """
+    height, width = frame.shape[:2]
+    scale = min(1.0, max_side / max(height, width))
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    image = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame
+    return image, np.array([width, height]) / size
 
 
 def check_rgb_frame(frame: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from .detection import Face, check_rgb_frame
+from .detection import Face, check_rgb_frame, shrink
 
 
 # The SHA-256 is that of the file's Git LFS pointer in opencv/opencv_zoo (commit 82b38c8 on GitHub). That the Hub's
@@ -55,17 +55,14 @@ class YuNetDetector:
             ValueError: the frame is not `(H, W, 3)` uint8, or has no pixels.
         """
         check_rgb_frame(frame)
-        height, width = frame.shape[:2]
-        scale = min(1.0, MAX_SIDE / max(height, width))
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        image = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame
-        self._network.setInputSize(size)
+        image, to_frame = shrink(frame, MAX_SIDE)
+        self._network.setInputSize(image.shape[1::-1])
         rows = self._network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
         faces = []
         for row in [] if rows is None else rows.astype(np.float64):
             corners, points = np.stack([row[:2], row[:2] + row[2:4]]), row[4:14].reshape(5, 2)
             # pixel indices count from the middle of the first pixel, whose size changes
-            corners, points = ((place + 0.5) * [width, height] / size - 0.5 for place in (corners, points))
+            corners, points = ((place + 0.5) * to_frame - 0.5 for place in (corners, points))
             faces.append(Face(float(row[14]), corners.ravel(), points))
         return sorted(faces, key=lambda face: -face.score)
 

@@ -6,12 +6,13 @@ import numpy as np
 from ..faces.alignment import EYE_DISTANCE_SHARE, TEMPLATE
 
 
-# Side of the frames in which flow is measured, and patches a side. Ours: an eighth of a pixel is still seen.
+# Side of the frames in which flow is measured, in pixels, and patches a side. Ours.
 FLOW_SIZE, FLOW_GRID = 160, 16
-# Patches that move most, whose mean counts: 12 of 256 are a third of the mouth. Ours: of 4, 8 and 12 the best on
-# validation people (`docs/spotting.md`).
+# Share of the patches, those that move most, whose mean counts. Ours: of 4, 8 and 12 in 256 the best on validation
+# people (`docs/spotting.md`).
 TOP_SHARE = 12 / 256
 # Eyes are left out, since they blink: half the width and half the height round each, in distances between the eyes.
+# Ours, as are the next.
 EYE_HALF_WIDTH, EYE_HALF_HEIGHT = 0.36, 0.24
 # The face in an aligned frame: an ellipse round its middle, half its width and half its height likewise.
 FACE_CENTRE, FACE_HALF_WIDTH, FACE_HALF_HEIGHT = 0.2, 1.05, 1.25

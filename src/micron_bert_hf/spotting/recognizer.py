@@ -36,8 +36,9 @@ from .video import Video, VideoFrame
 
 # Frames a second that are compared; of faster videos some are passed over. Ours: a micro-expression has ten then.
 COMPARED_FPS = 60.0
-# Frames at the beginning in which a face is looked for, and side of the aligned frames.
-FACE_SEARCH_SECONDS, FACE_SEARCH_FRAMES, ALIGNED_SIZE = 2.0, 8, 224
+# How long, and how often, a face is looked for at the beginning (seconds), and side of the aligned frames. Ours.
+FACE_SEARCH_SECONDS, FACE_SEARCH_STEP, ALIGNED_SIZE = 2.0, 0.25, 224
+# The movement of a frame that has no frame a lag before it, or none after it.
 UNKNOWN = np.full((FLOW_GRID, FLOW_GRID, 2), np.nan, np.float32)
 
 
@@ -218,23 +219,9 @@ class MicroExpressionRecognizer:
         return self._measure.movement(sides[0], middle, sides[1])
 
     def _find_face(self, video: Video) -> FaceAlignment:
-        """The face of the first frame that shows one, among some at the beginning; else the centre square."""
-        first = None
-        others: list[tuple[str, np.ndarray]] = []
-        for frame in video:
-            if first is None:
-                first = frame
-                alignment = self._aligner.find(frame.pixels)
-                if alignment.face is not None:
-                    return alignment
-                continue
-            if frame.seconds > FACE_SEARCH_SECONDS:
-                break
-            others.append((f"frame {frame.number}", frame.pixels))
-            if len(others) > 4 * FACE_SEARCH_FRAMES:
-                others = others[::2]
-        step = max(1, len(others) // FACE_SEARCH_FRAMES)
-        return self._aligner.find(first.pixels, others[::step])
+        """The face of the first frame, or of one of a few after it; else the centre square."""
+        frames = iter(video)
+        return self._aligner.find(next(frames).pixels, _search_frames(frames))
 
     def _answer(self, pair: tuple[np.ndarray, np.ndarray]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         if self._classify is None:
@@ -251,3 +238,14 @@ def _thinned(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         if frame.seconds - last >= 0.75 / COMPARED_FPS:  # times are rounded
             last = frame.seconds
             yield frame
+
+
+def _search_frames(frames: Iterable[VideoFrame]) -> Iterator[tuple[str, np.ndarray]]:
+    """Those in which a face is looked for if the first has none, one in memory at a time."""
+    due = FACE_SEARCH_STEP
+    for frame in frames:
+        if frame.seconds > FACE_SEARCH_SECONDS:
+            return
+        if frame.seconds >= due:
+            yield f"frame {frame.number}", frame.pixels
+            due = frame.seconds + FACE_SEARCH_STEP

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.clip_frames import read_pixels
+from ..data.clip_frames import PreparationOptions, read_pixels
 from ..data.clip_sources import VIDEO_SUFFIXES, image_names, order_frames
 from ..data.video_frames import VideoReader
 from ..image_processing_micron_bert import load_frame
 
 
-MAX_PIXELS = 64_000_000
+# Of a frame: what `micron-bert prepare-clips` decodes.
+MAX_PIXELS = PreparationOptions.max_pixels
 
 
 @dataclass(frozen=True)
