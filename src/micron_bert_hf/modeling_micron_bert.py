@@ -769,18 +769,24 @@ class WindowedDiagonalAttention(nn.Module):
         self.log_scale = nn.Parameter(torch.full((1,), math.nan))
         self.register_buffer("offsets", torch.full((self.window**2, 2), math.nan), persistent=False)
 
-    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.FloatTensor, torch.FloatTensor]:
+    def forward(
+        self, target_cells: torch.Tensor, reference_cells: torch.Tensor
+    ) -> tuple[torch.FloatTensor, torch.FloatTensor]:
         """
         Args:
-            pixel_values (`torch.Tensor` of shape `(batch_size, 2, num_channels, height, width)`)
+            target_cells, reference_cells (`torch.Tensor` of shape `(batch_size, rows, columns, channels)`): of the
+                stem, frames 0 and 1
 
         Returns:
             The weights `(batch_size, num_patches, window**2)` and the displacement `(batch_size, num_patches, 2)` in
             pixels that they mean, (x, y) from frame 0 to frame 1.
         """
-        target, reference = self.stem(pixel_values.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
         weights = windowed_attention(
-            target.contiguous(), reference.contiguous(), self.window, self.cells_per_patch, self.log_scale.exp()
+            target_cells.contiguous(),
+            reference_cells.contiguous(),
+            self.window,
+            self.cells_per_patch,
+            self.log_scale.exp(),
         )
         return weights, CELL_SIZE * torch.matmul(weights, self.offsets.to(weights.dtype))
 
@@ -1212,31 +1218,71 @@ class MicronBertModel(MicronBertPreTrainedModel):
                 Frame 0 is the target (onset, or swapped frame), frame 1 the reference (apex).
         """
         check_frames(pixel_values, self.config, ("batch", 2))
-        if self.windowed_attention is not None:
-            return self._encode_movement(pixel_values, **kwargs)
+        frames = self.encode_frames(pixel_values.flatten(0, 1), **kwargs).unflatten(0, (-1, 2))
+        outputs = self.compare_frames(*frames.unbind(1), **kwargs)
+        # here, where both frames are one tensor already
+        tokens = frames if self.windowed_attention is None else None
+        return MicronBertModelOutput(**{**outputs, "frame_hidden_states": tokens})
 
-        hidden_states = encode(self.embeddings, self.layers, self.norm, pixel_values.flatten(0, 1), **kwargs)
-        frame_hidden_states = hidden_states.unflatten(0, (-1, 2))
-        target, reference = frame_hidden_states.unbind(1)
+    def encode_frames(self, frames: torch.FloatTensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        """
+        All that a frame says by itself, so that in a clip each is encoded once however many it is compared with.
+
+        Args:
+            frames (`torch.FloatTensor` of shape `(images, num_channels, height, width)`)
+
+        Returns:
+            Tokens `(images, 1 + num_patches, hidden_size)`, token 0 the contextual one; in windowed mode cells
+            `(images, rows, columns, channels)`.
+        """
+        check_frames(frames, self.config, ("images",))
+        if self.windowed_attention is not None:
+            return self.windowed_attention.stem(frames)
+        return encode(self.embeddings, self.layers, self.norm, frames, **kwargs)
+
+    def compare_frames(
+        self, target: torch.Tensor, reference: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> MicronBertModelOutput:
+        """
+        Args:
+            target, reference: of [`encode_frames`], frames 0 and 1 of each pair
+
+        Returns:
+            The output of `forward`, without `frame_hidden_states`.
+        """
+        if self.windowed_attention is not None:
+            return self._compare_cells(target, reference, **kwargs)
         patch_of_interest = patch_of_interest_score(reference, self.config.patch_of_interest_score)
         last_hidden_state, diagonal, cross_attentions = self.diagonal_micro_attention(
             target[:, 1:], reference[:, 1:], patch_of_interest
         )
         return MicronBertModelOutput(
             last_hidden_state=last_hidden_state,
-            frame_hidden_states=frame_hidden_states,
             diagonal_attention=diagonal,
             patch_of_interest=patch_of_interest,
             cross_attentions=cross_attentions,
         )
 
-    def _encode_movement(
-        self, pixel_values: torch.FloatTensor, **kwargs: Unpack[TransformersKwargs]
+    def still_diagonal(self, target: torch.Tensor) -> torch.FloatTensor:
+        """
+        Args:
+            target: of [`encode_frames`]
+
+        Returns:
+            `(batch_size, num_patches)`: the diagonal of each frame with itself, what it would be had nothing moved.
+        """
+        if self.windowed_attention is None:
+            return self.diagonal_micro_attention.still_diagonal(target[:, 1:])
+        weights, _ = self.windowed_attention(target, target)
+        return weights[..., weights.shape[-1] // 2]
+
+    def _compare_cells(
+        self, target: torch.Tensor, reference: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
     ) -> MicronBertModelOutput:
         """Windowed mode: P = S x V, with the movement as the value; the encoder says where it is of interest."""
-        patch_size = self.config.patch_size
-        grid = pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size
-        weights, displacement = self.windowed_attention(pixel_values)
+        weights, displacement = self.windowed_attention(target, reference)
+        cells_per_patch = self.windowed_attention.cells_per_patch
+        grid = target.shape[1] // cells_per_patch, target.shape[2] // cells_per_patch
         movement = relative_displacement(displacement)
         last_hidden_state = self.movement_value(movement.to(self.movement_value.weight.dtype))
         patch_of_interest = torch.ones_like(displacement[..., 0])
@@ -1521,7 +1567,7 @@ class MicronBertForMicroExpressionClassification(MicronBertPreTrainedModel):
         if self.config.pooling == "mean":
             return outputs.last_hidden_state.mean(dim=1)
         if self.config.pooling == "change":
-            still = self.micron_bert.diagonal_micro_attention.still_diagonal(outputs.frame_hidden_states[:, 0, 1:])
+            still = self.micron_bert.still_diagonal(outputs.frame_hidden_states[:, 0])
             weight = attention_drop(outputs.diagonal_attention[:, 0], still)
             if self.config.use_patch_of_interest:
                 weight = weight * outputs.patch_of_interest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from micron_bert_hf.spotting.change import eye_patches, face_patches, movement_score
-from micron_bert_hf.spotting.intervals import SpottingOptions, pick_intervals, smooth_over_time
+from micron_bert_hf.spotting.intervals import Moment, SpottingOptions, pick_intervals, smooth_over_time
 
 
 FPS = 50
@@ -14,6 +14,28 @@ OPTIONS = SpottingOptions()
 
 def bump(centre, height, width=0.08, base=0.1):
     return base + height * np.exp(-0.5 * ((SECONDS - centre) / width) ** 2)
+
+
+def smoothed(values, seconds, deviation):
+    """By the stream, as one array; a row with NaN is not known."""
+    items = [
+        (Moment(number, second), value if np.isfinite(value).all() else None)
+        for number, (second, value) in enumerate(zip(seconds, values))
+    ]
+    answers = list(smooth_over_time(iter(items), deviation))
+    assert [moment for moment, _ in answers] == [moment for moment, _ in items]
+    return np.array(
+        [np.full_like(row, np.nan) if value is None else value for (_, value), row in zip(answers, values)]
+    )
+
+
+def smoothed_at_once(values, seconds, deviation):
+    """What the stream must give, with everything in memory."""
+    apart = np.abs(seconds[:, None] - seconds[None, :])
+    weights = np.where(
+        (apart <= 3 * deviation) & np.isfinite(values[:, 0]), np.exp(-0.5 * (apart / deviation) ** 2), 0
+    )
+    return weights @ np.nan_to_num(values) / weights.sum(1, keepdims=True)
 
 
 def test_one_peak_is_one_interval():
@@ -52,7 +74,7 @@ def test_what_is_not_known_counts_for_nothing():
     curve[:12] = curve[-12:] = np.nan
     assert len(pick_intervals(curve, SECONDS, OPTIONS)) == 1
     assert pick_intervals(np.full(200, np.nan), SECONDS, OPTIONS) == []
-    values = smooth_over_time(curve, SECONDS, 0.03)
+    values = smoothed(curve, SECONDS, 0.03)
     assert np.array_equal(np.isnan(values), np.isnan(curve))
 
 
@@ -62,9 +84,19 @@ def test_smoothing_is_by_time_not_by_frame():
     seconds = np.sort(random.uniform(0, 4, 300))
     line = np.stack([seconds, 1 - seconds], 1)
     inner = (seconds > 0.2) & (seconds < 3.8)
-    assert np.abs(smooth_over_time(line, seconds, 0.03) - line)[inner].max() < 0.03
+    assert np.abs(smoothed(line, seconds, 0.03) - line)[inner].max() < 0.03
     noise = random.normal(0, 1, (300, 16))
-    assert smooth_over_time(noise, seconds, 0.1)[inner].std() < 0.4
+    assert smoothed(noise, seconds, 0.1)[inner].std() < 0.4
+
+
+def test_the_stream_smooths_as_all_at_once():
+    random = np.random.default_rng(1)
+    seconds = np.sort(random.uniform(0, 2, 150))
+    values = random.normal(0, 1, (150, 3))
+    values[40:50] = np.nan
+    known = np.isfinite(values[:, 0])
+    expected = smoothed_at_once(values, seconds, 0.05)
+    np.testing.assert_allclose(smoothed(values, seconds, 0.05)[known], expected[known], rtol=1e-9)
 
 
 def test_movement_of_the_eyes_does_not_count():

@@ -9,10 +9,18 @@ from io import StringIO
 import av
 import numpy as np
 import pytest
+import torch
 from matplotlib import cbook
 from PIL import Image
 
-from micron_bert_hf import MicronBertForMicroExpressionClassification, MicronBertImageProcessor, cli
+from micron_bert_hf import (
+    TASK,
+    MicroExpressionClassificationPipeline,
+    MicronBertConfig,
+    MicronBertForMicroExpressionClassification,
+    MicronBertImageProcessor,
+    cli,
+)
 from micron_bert_hf.hub import save_for_hub
 from micron_bert_hf.spotting import MicroExpressionRecognizer, Video
 from micron_bert_hf.synthetic import generate_micro_expressions
@@ -50,8 +58,6 @@ def model(tmp_path_factory, tiny_config_of_four):
 
 @pytest.fixture(scope="module")
 def tiny_config_of_four():
-    from micron_bert_hf import MicronBertConfig
-
     labels = dict(enumerate(("happiness", "surprise", "disgust", "repression")))
     return MicronBertConfig(
         image_size=32,
@@ -145,6 +151,82 @@ def test_a_fast_video_is_thinned_and_keeps_its_numbers(expression):
     fast = np.repeat(frames, 4, axis=0)
     (found,) = MicroExpressionRecognizer()(fast, fps=4 * FPS)
     assert abs(found.apex - 4 * apex) <= 16 and found.apex_seconds == pytest.approx(found.apex / (4 * FPS))
+
+
+def classifier(mode="diagonal", image_size=96):
+    """Random weights: what is compared is what they make of the pixels, and that moves as the face does."""
+    torch.manual_seed(0)
+    config = MicronBertConfig(
+        image_size=image_size,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        id2label=dict(enumerate(("happiness", "surprise"))),
+        attention_mode=mode,
+        pooling="positions",
+        contextual_agreement="none",
+    )
+    processor = MicronBertImageProcessor(size={"height": image_size, "width": image_size})
+    model = MicronBertForMicroExpressionClassification(config).eval()
+    return MicroExpressionClassificationPipeline(model=model, image_processor=processor, task=TASK)
+
+
+@pytest.mark.parametrize("mode", ["diagonal", "windowed"])
+def test_the_models_attention_finds_the_apex(mode, expression):
+    frames, _, apex, _ = expression
+    recognize = MicroExpressionRecognizer(classifier(mode), by="attention")
+    curve = recognize.curve(Video(frames, FPS))
+    assert abs(curve.numbers[int(np.nanargmax(curve.values))] - apex) <= 2
+    if mode == "diagonal":  # untrained, the windowed one is not sure of any displacement
+        (found,) = recognize(frames, FPS)
+        assert abs(found.apex - apex) <= 2 and curve.unit == "nats of the diagonal" and found.change < 1
+
+
+def test_a_still_face_shows_nothing_to_the_attention(expression):
+    frames, *_ = expression
+    recognize = MicroExpressionRecognizer(classifier(), by="attention")
+    assert recognize(np.repeat(frames[:1], 60, axis=0), FPS) == []
+    random = np.random.default_rng(1)
+    noisy = [np.clip(frames[0] + random.normal(0, 2, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(60)]
+    assert recognize(noisy, FPS) == []
+
+
+def test_attention_needs_a_classifier():
+    with pytest.raises(ValueError, match="needs a classifier"):
+        MicroExpressionRecognizer(by="attention")
+    with pytest.raises(ValueError, match="expected one of flow, attention"):
+        MicroExpressionRecognizer(classifier(), by="colour")
+
+
+@pytest.mark.parametrize("mode", ["diagonal", "windowed"])
+def test_maps_of_a_clip_are_those_of_its_pairs(mode, expression):
+    frames, onset, apex, _ = expression
+    classify = classifier(mode)
+    recognize = MicroExpressionRecognizer(classify)
+    video = Video(frames, FPS)
+    curve = recognize.curve(video)
+    maps = {item.number: item for item in recognize.change_maps(video, curve)}
+    assert tuple(maps) == curve.numbers and np.array_equal(maps[0].change, np.zeros((12, 12)))
+    first, shown = maps[0].frame, maps[apex]
+    moved, still = (classify((first, other), return_maps=True) for other in (shown.frame, first))
+    expected = 1 - moved["diagonal_attention"] / still["diagonal_attention"]
+    np.testing.assert_allclose(shown.change, expected, atol=1e-5)
+    np.testing.assert_allclose(shown.patch_of_interest, moved["patch_of_interest"], atol=1e-6)
+    assert len(list(recognize.change_maps(video, curve, most_frames=10))) == 10
+    with pytest.raises(ValueError, match="give the recognizer a classifier"):
+        next(MicroExpressionRecognizer().change_maps(video, curve))
+
+
+def test_each_frame_is_encoded_once(expression):
+    """However many others it is compared with."""
+    frames, *_ = expression
+    classify = classifier()
+    calls = []
+    classify.model.micron_bert.embeddings.register_forward_hook(lambda *call: calls.append(call[1][0].shape[0]))
+    recognize = MicroExpressionRecognizer(classify, by="attention")
+    curve = recognize.curve(Video(frames[:40], FPS))
+    assert sum(calls) == len(curve.numbers) == 40
 
 
 def test_two_identical_photographs_have_not_moved():

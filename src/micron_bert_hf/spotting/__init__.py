@@ -1,11 +1,12 @@
 """From a video to micro-expressions: where they are, and what they are."""
 
 from .intervals import SpottedInterval, SpottingOptions, pick_intervals
-from .recognizer import FoundExpression, MicroExpressionRecognizer, MovementCurve
+from .recognizer import ChangeMap, FoundExpression, MicroExpressionRecognizer, MovementCurve
 from .video import Video, VideoFrame
 
 
 __all__ = [
+    "ChangeMap",
     "FoundExpression",
     "MicroExpressionRecognizer",
     "MovementCurve",

@@ -6,6 +6,8 @@ import numpy as np
 from ..faces.alignment import EYE_DISTANCE_SHARE, TEMPLATE
 
 
+# Movements are said in pixels of a face that fills a square of this side.
+FACE_SIZE = 224
 # Side of the frames in which flow is measured, in pixels, and patches a side. Ours.
 FLOW_SIZE, FLOW_GRID = 160, 16
 # Share of the patches, those that move most, whose mean counts. Ours: of 4, 8 and 12 in 256 the best on validation
@@ -22,7 +24,12 @@ class FlowChange:
     """
     Movement of a frame against two others, in pixels of a 224-pixel face: dense inverse search (Kroeger et al., ECCV
     2016) by OpenCV.
+
+    Attributes:
+        unit (`str`): of its movements.
     """
+
+    unit = f"px of a {FACE_SIZE}-px face"
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -43,14 +50,16 @@ class FlowChange:
         """
         # from the middle frame, so that both fields are over the same points
         displacement = -(self._flow.calc(frame, before, None) + self._flow.calc(frame, after, None)) / 2
-        patches = cv2.resize(displacement, (FLOW_GRID, FLOW_GRID), interpolation=cv2.INTER_AREA) * (224 / FLOW_SIZE)
+        patches = cv2.resize(displacement, (FLOW_GRID, FLOW_GRID), interpolation=cv2.INTER_AREA) * (
+            FACE_SIZE / FLOW_SIZE
+        )
         return patches - np.median(patches[face_patches(FLOW_GRID, FLOW_GRID)], axis=0)
 
 
 def movement_score(movement: np.ndarray) -> np.ndarray:
     """
     Args:
-        movement (`np.ndarray` of shape `(..., rows, columns, 2)`)
+        movement (`np.ndarray` of shape `(..., rows, columns, components)`)
 
     Returns:
         `(...)`: the mean length of the patches that move most within the face, without the eyes.

@@ -156,8 +156,8 @@ def _save_timeline(
     from ..visualization import save_figure, timeline_figure
 
     intervals = [(item.onset_seconds, item.apex_seconds, item.offset_seconds, item.label or "") for item in found]
-    least = recognize.options.least_change
-    save_figure(timeline_figure(curve.seconds, curve.values, intervals, least_change=least), path)
+    least = recognize.options.floor(curve.values)
+    save_figure(timeline_figure(curve.seconds, curve.values, intervals, least_change=least, unit=curve.unit), path)
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -6,6 +6,8 @@ and an expression that comes to stay, which differs from one side only, counts h
 (IEEE TAFFC 9(4), 2018), taken of movements instead of histograms.
 """
 
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,16 +34,34 @@ class SpottingOptions:
         edge (`float` in (0, 1)): share of a peak's height at which its interval ends.
         alone_seconds (`float`): a peak with another of nearly its height within this time is none: speech comes in
             runs, a micro-expression alone.
+        contrast (`float`): how many times the curve's median a peak must be, where the unit is a model's own and no
+            least change can be named.
     """
 
     least_change: float = 0.45
     relative: float = 0.4
     edge: float = 0.4
     alone_seconds: float = 0.45
+    contrast: float = 0.0
+
+    def floor(self, curve: np.ndarray) -> float:
+        """Below it nothing counts, in a curve `(T,)` with NaN where it is not known."""
+        known = curve[np.isfinite(curve)]
+        return max(self.least_change, self.contrast * float(np.median(known)) if known.size else 0.0)
 
 
+# Of a curve by the model's attention.
+ATTENTION_OPTIONS = SpottingOptions(least_change=0.0, contrast=2.5)
 # Share of a peak's height that another must reach to be nearly as high. Ours.
 NEARLY = 0.6
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame's number, and its time from the first frame in seconds."""
+
+    number: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -69,10 +89,10 @@ def pick_intervals(curve: np.ndarray, seconds: np.ndarray, options: SpottingOpti
         return []
     values = np.where(known, curve, -np.inf)
     mean = float(curve[known].mean())
-    threshold = max(options.least_change, mean + options.relative * (float(values.max()) - mean))
+    threshold = max(options.floor(curve), mean + options.relative * (float(values.max()) - mean))
     found: list[SpottedInterval] = []
     for peak in np.argsort(-values, kind="stable"):
-        if values[peak] < threshold:
+        if values[peak] < threshold or values[peak] <= 0:
             break
         if any(abs(seconds[peak] - seconds[other.apex]) < LEAST_GAP_SECONDS for other in found):
             continue
@@ -94,20 +114,42 @@ def pick_intervals(curve: np.ndarray, seconds: np.ndarray, options: SpottingOpti
     return sorted(filter(is_alone, found), key=lambda interval: interval.apex)
 
 
-def smooth_over_time(values: np.ndarray, seconds: np.ndarray, deviation: float) -> np.ndarray:
+def smooth_over_time(
+    values: Iterable[tuple[Moment, np.ndarray | None]], deviation: float
+) -> Iterator[tuple[Moment, np.ndarray | None]]:
     """
-    Gaussian along the first axis of `(T, ...)`, whose times need not be even; `deviation` is in seconds. Frames with
-    NaN stay NaN and count for nothing.
+    Gaussian over time, whose steps need not be even, as a stream: no more is in memory than three deviations to
+    either side.
+
+    Args:
+        values: in the order of time; `None` is not known, stays so, and counts for nothing.
+        deviation (`float`): in seconds.
     """
-    is_known = np.isfinite(values.reshape(len(values), -1)).all(1)
-    smoothed = np.full_like(values, np.nan)
-    for place in np.flatnonzero(is_known):
-        low, high = np.searchsorted(seconds, seconds[place] + np.array([-3, 3]) * deviation, "left")
-        near = np.arange(low, min(high + 1, len(seconds)))
-        near = near[is_known[near]]
-        weights = np.exp(-0.5 * ((seconds[near] - seconds[place]) / deviation) ** 2)
-        smoothed[place] = np.tensordot(weights / weights.sum(), values[near], 1)
-    return smoothed
+    window: deque[tuple[Moment, np.ndarray | None]] = deque()
+    waiting = 0  # the first in the window that has not been answered
+
+    def smoothed() -> tuple[Moment, np.ndarray | None]:
+        moment, value = window[waiting]
+        if value is None:
+            return moment, None
+        near = [
+            (np.exp(-0.5 * ((other.seconds - moment.seconds) / deviation) ** 2), of_other)
+            for other, of_other in window
+            if of_other is not None and abs(other.seconds - moment.seconds) <= 3 * deviation
+        ]
+        return moment, sum(weight * of_other for weight, of_other in near) / sum(weight for weight, _ in near)
+
+    for item in values:
+        window.append(item)
+        while item[0].seconds - window[waiting][0].seconds > 3 * deviation:
+            yield smoothed()
+            waiting += 1
+            while window[waiting][0].seconds - window[0][0].seconds > 3 * deviation:
+                window.popleft()
+                waiting -= 1
+    while waiting < len(window):
+        yield smoothed()
+        waiting += 1
 
 
 def _edges(values: np.ndarray, seconds: np.ndarray, peak: int, share: float) -> tuple[int, int]:

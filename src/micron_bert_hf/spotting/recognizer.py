@@ -22,11 +22,14 @@ from tqdm.auto import tqdm
 
 from ..faces import FaceAligner, FaceAlignment, load_detector
 from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
-from .change import FLOW_GRID, FlowChange, movement_score
+from .attention import AttentionChange
+from .change import FlowChange, movement_score
 from .intervals import (
+    ATTENTION_OPTIONS,
     CURVE_SMOOTHING,
     LAG_SECONDS,
     MOVEMENT_SMOOTHING,
+    Moment,
     SpottingOptions,
     pick_intervals,
     smooth_over_time,
@@ -38,8 +41,8 @@ from .video import Video, VideoFrame
 COMPARED_FPS = 60.0
 # How long, and how often, a face is looked for at the beginning (seconds), and side of the aligned frames. Ours.
 FACE_SEARCH_SECONDS, FACE_SEARCH_STEP, ALIGNED_SIZE = 2.0, 0.25, 224
-# The movement of a frame that has no frame a lag before it, or none after it.
-UNKNOWN = np.full((FLOW_GRID, FLOW_GRID, 2), np.nan, np.float32)
+# What movement is measured by.
+MEASURES = ("flow", "attention")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class FoundExpression:
     Args:
         onset, apex, offset (`int`): frames, by the video's numbering.
         onset_seconds, apex_seconds, offset_seconds (`float`): from the first frame.
-        change (`float`): how far the parts of the face that moved most did, in pixels of a 224-pixel face.
+        change (`float`): how far the parts of the face that moved most did, in pixels of a 224-pixel face; of a video
+            spotted by a model that is not windowed, how much their attention to themselves fell, in nats.
         scores (`Mapping[str, float]`): label -> probability, best first; empty without a classifier.
         maps (`Mapping[str, np.ndarray]`): `diagonal_attention` and `patch_of_interest` of onset and apex.
         frames (`tuple[np.ndarray, np.ndarray]`): the aligned onset and apex, `(S, S, 3)` uint8.
@@ -98,14 +102,37 @@ class MovementCurve:
 
     Args:
         numbers (`tuple[int, ...]`): of the frames.
-        seconds, values (`np.ndarray` of shape `(T,)`): times, and movement; NaN at both ends.
+        seconds, values (`np.ndarray` of shape `(T,)`): times, and movement in the unit of
+            [`FoundExpression`]'s `change`; NaN at both ends.
+        unit (`str`): of `values`.
         alignment (`FaceAlignment`): of the whole video.
     """
 
     numbers: tuple[int, ...]
     seconds: np.ndarray
     values: np.ndarray
+    unit: str
     alignment: FaceAlignment
+
+
+@dataclass(frozen=True)
+class ChangeMap:
+    """
+    What has changed in a frame since the first one.
+
+    Args:
+        number (`int`), seconds (`float`): of the frame.
+        frame (`np.ndarray` of shape `(S, S, 3)`, uint8): aligned.
+        change (`np.ndarray` of shape `(rows, columns)`): `1 - diagonal / diagonal of the still pair`, at most 1; 0 is
+            no change.
+        patch_of_interest (`np.ndarray` of shape `(rows, columns)`)
+    """
+
+    number: int
+    seconds: float
+    frame: np.ndarray
+    change: np.ndarray
+    patch_of_interest: np.ndarray
 
 
 class MicroExpressionRecognizer:
@@ -113,14 +140,28 @@ class MicroExpressionRecognizer:
     Args:
         classify: the pipeline; without it intervals have no label.
         options (*optional*): when movement counts.
+        by (`"flow"` or `"attention"`): what movement in a video is measured by, optical flow or the model's diagonal
+            attention. Whether two pictures differ is always told by flow.
+
+    Raises:
+        ValueError: by attention, without a classifier; another name.
     """
 
     def __init__(
-        self, classify: MicroExpressionClassificationPipeline | None = None, options: SpottingOptions | None = None
+        self,
+        classify: MicroExpressionClassificationPipeline | None = None,
+        options: SpottingOptions | None = None,
+        by: str = "flow",
     ):
+        if by not in MEASURES:
+            raise ValueError(f"`by` is {by!r}; expected one of {', '.join(MEASURES)}")
+        if by == "attention" and classify is None:
+            raise ValueError("the attention is a model's: spotting by attention needs a classifier (--model)")
         self._classify = classify
-        self._measure = FlowChange()
-        self.options = options or SpottingOptions()
+        self._flow = FlowChange()
+        self._attention = None if classify is None else AttentionChange(classify)
+        self._measure = self._attention if by == "attention" else self._flow
+        self.options = options or (ATTENTION_OPTIONS if by == "attention" else SpottingOptions())
         self._aligner = FaceAligner(load_detector("mtcnn"), image_size=ALIGNED_SIZE)
 
     def __call__(self, source: Any, fps: float | None = None, progress: bool = False) -> list[FoundExpression]:
@@ -163,8 +204,8 @@ class MicroExpressionRecognizer:
             onset, apex: each whatever the image processor takes, of one size.
 
         Returns:
-            With the frames 0 and 1. `change` is what moved from one to the other; below `options.least_change` nothing
-            did, and the scores say nothing.
+            With the frames 0 and 1. `change` is what moved from one to the other, by flow; below
+            `SpottingOptions().least_change` nothing did, and the scores say nothing.
 
         Raises:
             ValueError: a frame cannot be read, or they differ in size.
@@ -172,9 +213,9 @@ class MicroExpressionRecognizer:
         first, second = (frame.pixels for frame in Video([onset, apex], fps=1.0))
         alignment = self._aligner.find(first)
         pair = self._aligner.warp(first, alignment), self._aligner.warp(second, alignment)
-        before, after = (self._measure.prepare(frame) for frame in pair)
+        before, after = (self._flow.prepare(frame) for frame in pair)
         scores, maps = self._answer(pair)
-        change = float(movement_score(self._measure.movement(before, after, before)))
+        change = float(movement_score(self._flow.movement(before, after, before)))
         return FoundExpression(0, 1, 1, 0.0, 1.0, 1.0, change, scores, maps, pair)
 
     def still_diagonal_attention(self, found: FoundExpression) -> np.ndarray:
@@ -186,36 +227,73 @@ class MicroExpressionRecognizer:
         """Movement over time: the first reading."""
         frames = tqdm(video, desc="spotting", unit="frame", disable=not progress)
         alignment = self._find_face(video)
+        prepared = (
+            (Moment(frame.number, frame.seconds), self._measure.prepare(self._aligner.warp(frame.pixels, alignment)))
+            for frame in _thinned(frames)
+        )
+        movements = smooth_over_time(self._movements(prepared), MOVEMENT_SMOOTHING)
+        scores = ((moment, None if movement is None else movement_score(movement)) for moment, movement in movements)
         numbers: list[int] = []
         seconds: list[float] = []
-        movements: list[np.ndarray] = []
-        window: deque[tuple[int, float, object]] = deque()
-        centre = 0
-        for frame in _thinned(frames):
-            prepared = self._measure.prepare(self._aligner.warp(frame.pixels, alignment))
-            numbers.append(frame.number)
-            seconds.append(frame.seconds)
-            movements.append(UNKNOWN)
-            window.append((len(seconds) - 1, frame.seconds, prepared))
-            while centre < len(seconds) and frame.seconds - seconds[centre] >= LAG_SECONDS:
-                movements[centre] = self._movement(window, centre, seconds)
-                centre += 1
-                while window and seconds[centre] - window[0][1] > 1.5 * LAG_SECONDS:
-                    window.popleft()
-        times = np.array(seconds)
-        values = movement_score(smooth_over_time(np.stack(movements), times, MOVEMENT_SMOOTHING))
-        return MovementCurve(tuple(numbers), times, smooth_over_time(values, times, CURVE_SMOOTHING), alignment)
+        values: list[float] = []
+        for moment, value in smooth_over_time(scores, CURVE_SMOOTHING):
+            numbers.append(moment.number)
+            seconds.append(moment.seconds)
+            values.append(np.nan if value is None else float(value))
+        return MovementCurve(tuple(numbers), np.array(seconds), np.array(values), self._measure.unit, alignment)
 
-    def _movement(self, window: deque, centre: int, seconds: list[float]) -> np.ndarray:
+    def change_maps(
+        self, video: Video, curve: MovementCurve, most_frames: int | None = None, progress: bool = False
+    ) -> Iterator[ChangeMap]:
+        """
+        What has changed in each compared frame since the first one, as the model sees it. Another reading; each frame
+        is encoded once.
+
+        Args:
+            most_frames (`int`, *optional*): take about so many, evenly.
+
+        Raises:
+            ValueError: there is no classifier.
+        """
+        if self._attention is None:
+            raise ValueError("maps are the model's: give the recognizer a classifier")
+        step = 1 if most_frames is None else max(1, -(-len(curve.numbers) // most_frames))
+        wanted = set(curve.numbers[::step])
+        first = None
+        for frame in tqdm(video, desc="maps", unit="frame", disable=not progress):
+            if frame.number not in wanted:
+                continue
+            aligned = self._aligner.warp(frame.pixels, curve.alignment)
+            prepared = self._attention.prepare(aligned)
+            first = prepared if first is None else first
+            yield ChangeMap(frame.number, frame.seconds, aligned, *self._attention.change(first, prepared))
+
+    def _movements(self, frames: Iterable[tuple[Moment, Any]]) -> Iterator[tuple[Moment, np.ndarray | None]]:
+        """Of every frame against those a lag before and after it, in order; `None` at both ends."""
+        window: deque[tuple[Moment, Any]] = deque()
+        waiting = 0  # the first in the window that has not been answered
+        for item in frames:
+            window.append(item)
+            while item[0].seconds - window[waiting][0].seconds >= LAG_SECONDS:
+                yield window[waiting][0], self._movement(window, waiting)
+                waiting += 1
+                while window[waiting][0].seconds - window[0][0].seconds > 1.5 * LAG_SECONDS:
+                    window.popleft()
+                    waiting -= 1
+        while waiting < len(window):
+            yield window[waiting][0], None
+            waiting += 1
+
+    def _movement(self, window: deque, place: int) -> np.ndarray | None:
         """Of one frame against those nearest to a lag before and after it; unknown where there is none."""
+        moment, middle = window[place]
         sides = []
         for side in (-1, 1):
-            wanted = seconds[centre] + side * LAG_SECONDS
-            _, time, prepared = min(window, key=lambda item: abs(item[1] - wanted))
-            if abs(time - wanted) > LAG_SECONDS / 2:
-                return UNKNOWN
+            wanted = moment.seconds + side * LAG_SECONDS
+            other, prepared = min(window, key=lambda item: abs(item[0].seconds - wanted))
+            if abs(other.seconds - wanted) > LAG_SECONDS / 2:
+                return None
             sides.append(prepared)
-        middle = next(prepared for place, _, prepared in window if place == centre)
         return self._measure.movement(sides[0], middle, sides[1])
 
     def _find_face(self, video: Video) -> FaceAlignment:

@@ -14,6 +14,7 @@ def timeline_figure(
     intervals: Sequence[tuple[float, float, float, str]],
     *,
     least_change: float,
+    unit: str = "px of a 224-px face",
     title: str = "Micro-expressions in time",
     caption: str = "",
 ) -> Figure:
@@ -21,7 +22,7 @@ def timeline_figure(
     The curve of movement with the spotted intervals.
 
     Args:
-        seconds, movement (`np.ndarray` of shape `(T,)`): times, and pixels of a 224-pixel face; NaN where not known.
+        seconds, movement (`np.ndarray` of shape `(T,)`): times, and movement in `unit`; NaN where not known.
         intervals: `(onset, apex, offset, label)`, times in seconds; the label may be empty.
         least_change (`float`): drawn as a line: below it nothing counts.
 
@@ -40,7 +41,7 @@ def timeline_figure(
         axes.text(apex, top * 0.97, f" {label}", fontsize=10, color=INK, va="top")
     axes.set(xlim=(seconds[0], seconds[-1]), ylim=(0, top))
     axes.set_xlabel("seconds", fontsize=9.5, color=MUTED)
-    axes.set_ylabel("movement, px of a 224-px face", fontsize=9.5, color=MUTED)
+    axes.set_ylabel(f"movement, {unit}", fontsize=9.5, color=MUTED)
     axes.tick_params(labelsize=8.5, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(OTHER_COLOUR)
