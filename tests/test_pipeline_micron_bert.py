@@ -217,7 +217,6 @@ def test_bfloat16(classify, frame_pair):
     [
         ([], "empty list"),
         ((), "empty tuple"),
-        ("onset.png", "one str"),
         (Image.new("RGB", (8, 8)), "one Image"),
         (np.zeros((8, 8, 3), np.uint8), r"array of shape \(8, 8, 3\)"),
         ({"onset": Image.new("RGB", (8, 8))}, r"lacks \['apex'\]"),

@@ -11,13 +11,17 @@ from PIL import Image
 from micron_bert_hf.visualization import (
     PREDICTED_COLOUR,
     TRUE_COLOUR,
+    clip_figure,
+    clip_scale,
     overlay,
     prediction_figure,
     pretraining_summary_figure,
     reconstruction_figure,
     relative_change,
     save_figure,
+    shown_places,
     tint_swapped_patches,
+    write_clip_video,
 )
 
 
@@ -421,3 +425,53 @@ def test_a_long_run_is_smoothed_and_its_raw_curve_kept():
 def test_a_history_that_cannot_be_drawn_is_named(rows, message):
     with pytest.raises(ValueError, match=message):
         pretraining_summary_figure(rows)
+
+
+def clip(count=20):
+    """Movement, maps and faces of a clip whose patch at the upper left changes in the middle."""
+    seconds = np.arange(count) / 10
+    changes = np.zeros((count, 4, 4), np.float32)
+    changes[count // 2, 0, 0] = 0.8
+    shown = [(float(seconds[place]), np.full((32, 32, 3), 128, np.uint8), changes[place]) for place in (0, count // 2)]
+    return seconds, np.linspace(0, 1, count), changes, shown
+
+
+def test_a_clip_has_one_scale():
+    """The faces are drawn with that of the whole clip, and the bar says so; a still clip is not stretched to it."""
+    seconds, movement, changes, shown = clip()
+    assert clip_scale(changes) == pytest.approx(np.percentile(changes, 99.9)) and clip_scale(0 * changes) == 0.05
+    drawn = clip_figure(seconds, movement, [(0.8, 1.0, 1.2, "disgust")], shown, scale=0.8, least_change=0.45)
+    maps = [axes.images[0].get_array() for axes in drawn.axes if axes.images][2:4]
+    np.testing.assert_array_equal(maps[0], overlay(shown[0][1], shown[0][2], 0.0, 0.8, "viridis"))
+    np.testing.assert_array_equal(maps[1], overlay(shown[1][1], shown[1][2], 0.0, 0.8, "viridis"))
+    assert np.abs(maps[1][:8, :8] - maps[0][:8, :8]).min() > 0.1 and (maps[1][8:] == maps[0][8:]).all()
+    bar = next(axes for axes in drawn.axes if axes.get_ylabel().startswith("1 - diagonal"))
+    assert bar.get_ylim() == (0.0, 0.8)
+    assert {text.get_text().strip() for text in drawn.findobj(Text)} >= {
+        "disgust",
+        "1.00 s",
+        "least movement that counts",
+    }
+
+
+def test_the_shown_faces_include_the_apexes():
+    seconds = np.arange(200) / 50
+    even = shown_places(seconds, [])
+    assert len(even) == 8 and (even[0], even[-1]) == (0, 199)
+    assert 63 in shown_places(seconds, [63 / 50]) and len(shown_places(seconds, [63 / 50])) == 8
+    assert shown_places(seconds[:3], []) == [0, 1, 2]
+
+
+def test_a_video_is_written_whole_or_not_at_all(tmp_path):
+    seconds, movement, _, shown = clip()
+
+    def frames():
+        yield shown[0]
+        raise OSError("the disk is full")
+
+    arguments = {"scale": 0.8, "least_change": 0.45}
+    with pytest.raises(OSError, match="the disk is full"):
+        write_clip_video(tmp_path / "a.mp4", frames(), seconds, movement, [], **arguments)
+    with pytest.raises(ValueError, match="no frames"):
+        write_clip_video(tmp_path / "a.mp4", [], seconds, movement, [], **arguments)
+    assert list(tmp_path.iterdir()) == []

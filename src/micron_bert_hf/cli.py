@@ -199,7 +199,13 @@ def predict(
     model: Annotated[str, typer.Option(help="A classifier: a folder or USER/NAME.")],
     fps: FPS = None,
     output_format: FORMAT = "table",
-    save_figure: Annotated[Path | None, typer.Option(help="A .png: maps of a pair, timeline of a video.")] = None,
+    save_figure: Annotated[
+        Path | None, typer.Option(help="A .png: maps of a pair; timeline and maps of a video.")
+    ] = None,
+    save_video: Annotated[
+        Path | None, typer.Option(help="An .mp4 of a video: the face, what has changed in it, the timeline.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Find movement in a video by flow, or by the model's attention.")] = "flow",
 ) -> None:
     """Name the micro-expression of two frames, or find and name those of a video. The face is aligned first.
 
@@ -207,7 +213,7 @@ def predict(
     """
     from .spotting.commands import predict as run
 
-    print(run(sources, model, fps, output_format, save_figure, progress=sys.stderr.isatty()))
+    print(run(sources, model, fps, output_format, save_figure, save_video, by, progress=sys.stderr.isatty()))
 
 
 @app.command()

@@ -1,6 +1,7 @@
-"""The "micro-expression-classification" pipeline: an onset and an apex frame in, labels with scores out."""
+"""The "micro-expression-classification" pipeline: two frames or a video in, labels with scores out."""
 
 import collections.abc
+import importlib.metadata
 import os
 import types
 from typing import Any
@@ -11,18 +12,35 @@ from PIL import Image
 from transformers import Pipeline
 
 
+# The entry point by which an installed package says that it reads videos: this file cannot import it.
+VIDEO_READERS = "micron_bert_hf.videos"
+HOW_TO_READ_VIDEOS = "pip install 'micron-bert-hf[video,faces]'. A frame pair needs neither."
+
+
+def is_video(inputs: Any) -> bool:
+    """A path, a dict with `"video"`, or an array of frames that are not two."""
+    if isinstance(inputs, collections.abc.Mapping):
+        return "video" in inputs
+    is_array = isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 4 and inputs.shape[0] != 2
+    return is_array or isinstance(inputs, (str, os.PathLike))
+
+
 class MicroExpressionClassificationPipeline(Pipeline):
     """
-    Micro-expressions of frame pairs.
+    Micro-expressions of frame pairs and of videos.
 
     ```python
     >>> classify = pipeline("micro-expression-classification", model=folder, trust_remote_code=True)
     >>> classify({"onset": "onset.png", "apex": "apex.png"}, top_k=1)
     [{'label': 'surprise', 'score': 0.71}]
+    >>> classify("interview.mp4")
+    [{'onset': {'frame': 61, 'seconds': 1.22}, 'apex': ..., 'offset': ..., 'label': 'surprise', 'score': 0.71, ...}]
     ```
 
     A single pair is a dict with `"onset"` and `"apex"` or a tuple `(onset, apex)`; a frame is whatever the image
-    processor takes (path, URL, PIL image, array). A LIST is always a batch, as in every pipeline.
+    processor takes (path, URL, PIL image, array). A video is the path of a video file or of a folder of frames, an
+    array `(T, H, W, 3)` of uint8 of more or fewer than two frames, or a dict `{"video": one of these or a list of
+    frames, "fps": frames a second}`. A LIST is always a batch, as in every pipeline.
     """
 
     _load_tokenizer = False
@@ -39,17 +57,28 @@ class MicroExpressionClassificationPipeline(Pipeline):
         names = [model_class.__name__ for model_class in type(self.model).__mro__]
         if "MicronBertForMicroExpressionClassification" not in names:
             raise ValueError(f"Expected a MicronBertForMicroExpressionClassification; {names[0]} has no classifier.")
+        self._recognizers: dict[str, Any] = {}
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: Any, *, fps: float | None = None, by: str = "flow", progress: bool = False, **kwargs: Any
+    ) -> Any:
         """
         Args:
             inputs: one pair, which gives one result; a list of pairs or an array `(B, 2, ...)`, which gives a list of
-                results in order; or a dataset or generator of pairs, which gives an iterator of results.
+                results in order; or a dataset or generator of pairs, which gives an iterator of results. Or one video,
+                or a list of videos. Videos need the installed package with what reads them; their face is found and
+                aligned first, pairs are taken as they are.
             top_k (`int`, *optional*): the best so many labels; all when `None` or when there are fewer.
             return_maps (`bool`, defaults to `False`): also the two maps over the patches.
             batch_size (`int`, *optional*): pairs per forward pass, 1 by default.
+            fps (`float`, *optional*): of a video that does not say it itself: frames a second.
+            by (`"flow"` or `"attention"`): of a video: what movement is measured by.
+            progress (`bool`): of a video: show a progress bar.
 
         Returns:
+            For each video a list in the order of time, empty if nothing moved, of dicts: `"onset"`, `"apex"` and
+            `"offset"`, each `{"frame": int, "seconds": float}`; `"change"`, how far the face moved; `"label"`,
+            `"score"` and `"scores"`, a dict, best first; with `return_maps` `"maps"`, a dict of the two arrays below.
             For each pair `[{"label": str, "score": float}, ...]`, best first: softmax scores, which sum to 1 over all
             labels, or sigmoid scores, each by itself, when the model is `problem_type="multi_label_classification"`.
             With `return_maps` a dict instead: `"predictions"`, that list; `"diagonal_attention"` and
@@ -57,19 +86,55 @@ class MicroExpressionClassificationPipeline(Pipeline):
             where a patch changed.
 
         Raises:
-            ValueError: not a pair, an empty list, an image that cannot be read, `top_k` below 1.
+            ValueError: not a pair, an empty list, an image that cannot be read, `top_k` below 1; a video that cannot
+                be read, or the package that reads videos is not installed.
+            FileNotFoundError: there is no video at the path.
         """
+        if is_video(inputs):
+            return self._recognize(inputs, fps, by, progress, **kwargs)
+        if isinstance(inputs, list) and inputs and all(map(is_video, inputs)):
+            return [self._recognize(video, fps, by, progress, **kwargs) for video in inputs]
         arrays = (np.ndarray, torch.Tensor)
         if isinstance(inputs, arrays) and inputs.ndim == 5:
             inputs = list(inputs)
         if isinstance(inputs, (list, tuple)) and not inputs:
             raise ValueError(f"Expected a frame pair or a list of pairs, got an empty {type(inputs).__name__}.")
-        one_input = (collections.abc.Mapping, tuple, str, os.PathLike, Image.Image, *arrays)
+        one_input = (collections.abc.Mapping, tuple, Image.Image, *arrays)
         known_stream = (list, types.GeneratorType, torch.utils.data.Dataset)
         if not isinstance(inputs, (*one_input, *known_stream)) and isinstance(inputs, collections.abc.Iterable):
             # the base class would take a `datasets.Dataset` or an iterator for one input
             inputs = (pair for pair in inputs)
         return super().__call__(inputs, **kwargs)
+
+    def _recognize(
+        self,
+        video: Any,
+        fps: float | None,
+        by: str,
+        progress: bool,
+        top_k: int | None = None,
+        return_maps: bool = False,
+    ) -> list[dict[str, Any]]:
+        self._sanitize_parameters(top_k)  # checked before the work
+        if isinstance(video, collections.abc.Mapping):
+            video, fps = video["video"], video.get("fps", fps)
+        answers = []
+        for found in self._recognizer(by)(video, fps, progress):
+            answer = found.as_json()
+            answer["scores"] = dict(list(found.scores.items())[:top_k])
+            answers.append({**answer, "maps": dict(found.maps)} if return_maps else answer)
+        return answers
+
+    def _recognizer(self, by: str) -> Any:
+        if by not in self._recognizers:
+            try:
+                readers = [reader.load() for reader in importlib.metadata.entry_points(group=VIDEO_READERS)]
+            except ImportError as error:
+                raise ValueError(f"Videos cannot be read, {error}: {HOW_TO_READ_VIDEOS}") from error
+            if not readers:
+                raise ValueError(f"Videos are read by the installed package: {HOW_TO_READ_VIDEOS}")
+            self._recognizers[by] = readers[0](self, by=by)
+        return self._recognizers[by]
 
     def _sanitize_parameters(
         self, top_k: int | None = None, return_maps: bool | None = None

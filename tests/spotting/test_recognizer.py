@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from fractions import Fraction
 from io import StringIO
@@ -12,6 +13,7 @@ import pytest
 import torch
 from matplotlib import cbook
 from PIL import Image
+from transformers import pipeline
 
 from micron_bert_hf import (
     TASK,
@@ -23,6 +25,7 @@ from micron_bert_hf import (
 )
 from micron_bert_hf.hub import save_for_hub
 from micron_bert_hf.spotting import MicroExpressionRecognizer, Video
+from micron_bert_hf.spotting.commands import load_classifier
 from micron_bert_hf.synthetic import generate_micro_expressions
 
 
@@ -48,6 +51,7 @@ def expression():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, tiny_config_of_four):
+    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model") / "tiny"
     processor = MicronBertImageProcessor(size={"height": 32, "width": 32})
     save_for_hub(
@@ -213,7 +217,7 @@ def test_maps_of_a_clip_are_those_of_its_pairs(mode, expression):
     expected = 1 - moved["diagonal_attention"] / still["diagonal_attention"]
     np.testing.assert_allclose(shown.change, expected, atol=1e-5)
     np.testing.assert_allclose(shown.patch_of_interest, moved["patch_of_interest"], atol=1e-6)
-    assert len(list(recognize.change_maps(video, curve, most_frames=10))) == 10
+    assert [item.number for item in recognize.change_maps(video, curve, [apex, 60])] == sorted({0, apex, 60})
     with pytest.raises(ValueError, match="give the recognizer a classifier"):
         next(MicroExpressionRecognizer().change_maps(video, curve))
 
@@ -265,10 +269,85 @@ def test_predict_and_spot_of_a_video(expression, model, tmp_path, monkeypatch, c
     (found,) = json.loads(out)["expressions"]
     assert code == 0 and abs(found["apex"]["frame"] - apex) <= 4 and set(found["scores"]) >= {"surprise", "disgust"}
     code, out, _ = run(monkeypatch, capsys, "spot", tmp_path / "a.mp4", "--save-figure", tmp_path / "t.png")
-    assert code == 0 and len(out.splitlines()) == 2 and Image.open(tmp_path / "t.png").size == (1440, 480)
+    assert code == 0 and len(out.splitlines()) == 3 and Image.open(tmp_path / "t.png").size == (1440, 480)
     code, out, _ = run(monkeypatch, capsys, "spot", tmp_path / "a.mp4", "--format", "csv")
     (row,) = csv.DictReader(StringIO(out))
     assert int(row["apex"]) == found["apex"]["frame"] and row["label"] == ""
+
+
+def test_predict_shows_what_changed_in_a_video(expression, model, tmp_path, monkeypatch, capsys):
+    """A figure with faces and maps, and a video with as many frames at the same times."""
+    frames, _, apex, _ = expression
+    write_video(tmp_path / "a.mp4", frames)
+    figure, clip = tmp_path / "f.png", tmp_path / "c.mp4"
+    saved = ("--save-figure", figure, "--save-video", clip)
+    code, out, err = run(monkeypatch, capsys, "predict", tmp_path / "a.mp4", "--model", model, *saved)
+    assert code == 0 and out.endswith("moved: px of a 224-px face\n"), err
+    assert Image.open(figure).size == (1440, 912)
+    with av.open(str(clip)) as container:
+        decoded = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    assert [time for time, _ in decoded] == pytest.approx([number / FPS for number in range(len(frames))], abs=1e-3)
+    before, during = decoded[apex - 20][1], decoded[apex][1]
+    assert before.shape == (720, 960, 3)
+    frame_colour = np.array([0xD5, 0x5E, 0x00])
+    assert np.abs(during[200, 31] - frame_colour).max() < 40 < np.abs(before[200, 31].astype(int) - frame_colour).max()
+    # under the map there is more to see at the apex than a while before it
+    map_side = (slice(70, 470), slice(450, 850))
+    assert during[map_side].astype(float).std() > before[map_side].astype(float).std()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "c.mp4", "f.png"]
+
+
+@pytest.mark.parametrize("trust_remote_code", [True, False])
+def test_the_pipeline_takes_videos(trust_remote_code, expression, model, tmp_path):
+    """With the code of the folder, which cannot import the package, and with the package's."""
+    frames, _, apex, _ = expression
+    write_video(tmp_path / "a.mp4", frames)
+    if trust_remote_code:
+        classify = pipeline(TASK, model=model, trust_remote_code=True)
+        assert not isinstance(classify, MicroExpressionClassificationPipeline)
+    else:
+        classify = load_classifier(model)
+    (found,) = classify(str(tmp_path / "a.mp4"))
+    assert set(found) == {"onset", "apex", "offset", "change", "label", "score", "scores"}
+    assert abs(found["apex"]["frame"] - apex) <= 4
+    assert found["apex"]["seconds"] == pytest.approx(found["apex"]["frame"] / FPS)
+    assert next(iter(found["scores"].items())) == (found["label"], found["score"]) and len(found["scores"]) == 4
+
+    (of_array,) = classify(frames, fps=FPS, return_maps=True, top_k=2)
+    assert len(of_array["scores"]) == 2 and of_array["maps"]["diagonal_attention"].shape == (4, 4)
+    pair = classify((frames[0], frames[0]))
+    assert len(pair) == 4 and set(pair[0]) == {"label", "score"}
+    batch = classify([{"video": list(frames), "fps": FPS}, {"video": frames[:30], "fps": FPS}])
+    assert [len(answers) for answers in batch] == [1, 0] and batch[0][0]["apex"] == of_array["apex"]
+    assert classify({"video": np.repeat(frames[:1], 60, axis=0), "fps": FPS}, by="attention") == []
+    with pytest.raises(ValueError, match="expected one of flow, attention"):
+        classify({"video": frames, "fps": FPS}, by="colour")
+    with pytest.raises(FileNotFoundError, match="there is no file or folder absent.mp4"):
+        classify("absent.mp4")
+    with pytest.raises(ValueError, match="give `fps`"):
+        classify(frames)
+    with pytest.raises(ValueError, match="`top_k` must be"):
+        classify("absent.mp4", top_k=0)
+
+
+def test_a_pipeline_without_the_package_says_how_to_read_videos(model):
+    """Its pairs need nothing; for a video it names what is missing."""
+    program = f"""
+import sys
+sys.modules["micron_bert_hf"] = None
+import numpy as np
+from transformers import pipeline
+classify = pipeline({TASK!r}, model={model!r}, trust_remote_code=True)
+print(len(classify((np.zeros((32, 32, 3), np.uint8),) * 2)))
+try:
+    classify("a.mp4")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    count, message = done.stdout.splitlines()
+    assert count == "4" and "pip install 'micron-bert-hf[video,faces]'" in message
 
 
 @pytest.mark.parametrize(
@@ -296,6 +375,9 @@ def test_bad_arguments(tmp_path, model, monkeypatch, capsys):
         (("spot", tmp_path, "--format", "xml"), "expected one of table, json, csv"),
         (("spot", tmp_path, "--save-figure", tmp_path / "a.jpg"), "expected the path of a .png"),
         (("predict", tmp_path, tmp_path, tmp_path, "--model", model), "got 3 paths"),
+        (("predict", tmp_path, tmp_path, "--model", model, "--save-video", tmp_path / "c.mp4"), "make no video"),
+        (("predict", tmp_path, "--model", model, "--save-video", tmp_path / "c.avi"), "expected the path of a .mp4"),
+        (("predict", tmp_path, "--model", model, "--by", "colour"), "expected one of flow, attention"),
         (("predict", tmp_path / "a.png", tmp_path / "b.png", "--model", model), "there is no file"),
     ):
         code, _, err = run(monkeypatch, capsys, *arguments)

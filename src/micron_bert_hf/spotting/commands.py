@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 from transformers.utils.logging import disable_progress_bar
 
 from ..configuration_micron_bert import MicronBertConfig
@@ -44,21 +45,28 @@ def predict(
     fps: float | None = None,
     output_format: str = "table",
     figure: Path | None = None,
+    clip: Path | None = None,
+    by: str = "flow",
     progress: bool = False,
 ) -> str:
     """
     Args:
         sources: onset and apex, two pictures; or one video file or folder of frames.
+        figure, clip (*optional*): a .png, and of a video an .mp4, to write.
+        by: what movement in a video is measured by.
 
     Raises:
         ValueError: another number of sources, another format; what [`Video`] refuses.
     """
-    _check(output_format, figure)
+    _check(output_format, figure, clip)
     if len(sources) == 2:
+        if clip is not None:
+            raise ValueError("two pictures make no video: --save-video needs a video or a folder of frames")
         return _predict_pair(sources, model, output_format, figure)
     if len(sources) != 1:
         raise ValueError(f"expected onset and apex, or one video or folder of frames, got {len(sources)} paths")
-    return _spot(MicroExpressionRecognizer(load_classifier(model)), sources[0], fps, output_format, figure, progress)
+    recognize = MicroExpressionRecognizer(load_classifier(model), by=by)
+    return _spot(recognize, sources[0], fps, output_format, figure, clip, progress)
 
 
 def spot(
@@ -70,14 +78,15 @@ def spot(
 ) -> str:
     """As [`predict`] of a video, without a model: where micro-expressions are, not which."""
     _check(output_format, figure)
-    return _spot(MicroExpressionRecognizer(), source, fps, output_format, figure, progress)
+    return _spot(MicroExpressionRecognizer(), source, fps, output_format, figure, None, progress)
 
 
-def _check(output_format: str, figure: Path | None) -> None:
+def _check(output_format: str, figure: Path | None, clip: Path | None = None) -> None:
     if output_format not in FORMATS:
         raise ValueError(f"`format` is {output_format!r}; expected one of {', '.join(FORMATS)}")
-    if figure is not None and (figure.suffix.lower() != ".png" or not figure.absolute().parent.is_dir()):
-        raise ValueError(f"{figure}: expected the path of a .png in a folder that is there")
+    for path, suffix in ((figure, ".png"), (clip, ".mp4")):
+        if path is not None and (path.suffix.lower() != suffix or not path.absolute().parent.is_dir()):
+            raise ValueError(f"{path}: expected the path of a {suffix} in a folder that is there")
 
 
 def _predict_pair(sources: Sequence[Path], model: str, output_format: str, figure: Path | None) -> str:
@@ -108,16 +117,18 @@ def _spot(
     fps: float | None,
     output_format: str,
     figure: Path | None,
+    clip: Path | None,
     progress: bool,
 ) -> str:
     video = Video(source, fps)
     curve = recognize.curve(video, progress)
     found = recognize.expressions(video, curve)
-    if figure is not None:
-        _save_timeline(recognize, curve, found, figure)
+    if figure is not None or clip is not None:
+        _draw(recognize, video, curve, found, figure, clip, progress)
     notes = [*curve.alignment.notes, *([video.problem] if video.problem else [])]
     if output_format == "json":
-        answer = {"source": str(source), "notes": notes, "expressions": [item.as_json() for item in found]}
+        expressions = [item.as_json() for item in found]
+        answer = {"source": str(source), "notes": notes, "unit_of_change": curve.unit, "expressions": expressions}
         return json.dumps(answer, indent=2)
     names = ("onset", "apex", "offset")
     if output_format == "csv":
@@ -126,12 +137,12 @@ def _spot(
     lines = [f"note: {note}" for note in notes]
     if not found:
         return "\n".join([*lines, "No micro-expression was spotted."])
-    lines.append(f"{'onset':>8}{'apex':>8}{'offset':>8}{'seconds':>18}{'moved px':>10}  expression")
+    lines.append(f"{'onset':>8}{'apex':>8}{'offset':>8}{'seconds':>18}{'moved':>10}  expression")
     for item in found:
         span = f"{item.onset_seconds:.2f} ... {item.offset_seconds:.2f}"
         label = "" if item.label is None else f"{item.label} ({item.score:.0%})"
         lines.append(f"{item.onset:8}{item.apex:8}{item.offset:8}{span:>18}{item.change:10.2f}  {label}".rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, f"moved: {curve.unit}"])
 
 
 def _save_pair_figure(recognize: MicroExpressionRecognizer, found: FoundExpression, path: Path, caption: str) -> None:
@@ -150,14 +161,51 @@ def _save_pair_figure(recognize: MicroExpressionRecognizer, found: FoundExpressi
     save_figure(figure, path)
 
 
-def _save_timeline(
-    recognize: MicroExpressionRecognizer, curve: MovementCurve, found: Sequence[FoundExpression], path: Path
+def _draw(
+    recognize: MicroExpressionRecognizer,
+    video: Video,
+    curve: MovementCurve,
+    found: Sequence[FoundExpression],
+    figure: Path | None,
+    clip: Path | None,
+    progress: bool,
 ) -> None:
-    from ..visualization import save_figure, timeline_figure
+    """The timeline, with faces and maps where there is a model for them, and the video."""
+    from ..visualization import (  # a second to import: not for those who only read
+        clip_figure,
+        clip_scale,
+        save_figure,
+        shown_places,
+        timeline_figure,
+        write_clip_video,
+    )
 
     intervals = [(item.onset_seconds, item.apex_seconds, item.offset_seconds, item.label or "") for item in found]
-    least = recognize.options.floor(curve.values)
-    save_figure(timeline_figure(curve.seconds, curve.values, intervals, least_change=least, unit=curve.unit), path)
+    said = {"least_change": recognize.options.floor(curve.values), "unit": curve.unit}
+    if not recognize.has_maps:
+        save_figure(timeline_figure(curve.seconds, curve.values, intervals, **said), figure)
+        return
+    places = shown_places(curve.seconds, [item.apex_seconds for item in found])
+    numbers = curve.numbers if clip is not None else [curve.numbers[place] for place in places]
+    # the maps are small and kept; the faces are read again
+    changes = {item.number: item.change for item in recognize.change_maps(video, curve, numbers, progress)}
+    scale = clip_scale(np.stack(list(changes.values())))
+    if figure is not None:
+        wanted = {curve.numbers[place] for place in places}
+        shown = [
+            (frame.seconds, frame.pixels, changes[frame.number])
+            for frame in recognize.aligned_frames(video, curve, wanted)
+        ]
+        caption = "Lower faces: what has changed since the first frame, as the model sees it; one scale for all."
+        save_figure(
+            clip_figure(curve.seconds, curve.values, intervals, shown, scale=scale, caption=caption, **said), figure
+        )
+    if clip is not None:
+        frames = (
+            (frame.seconds, frame.pixels, changes[frame.number])
+            for frame in recognize.aligned_frames(video, curve, changes)
+        )
+        write_clip_video(clip, frames, curve.seconds, curve.values, intervals, scale=scale, **said)
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -13,7 +13,7 @@ frames of what was found. The face is found on the first frame that shows one, a
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,6 +164,11 @@ class MicroExpressionRecognizer:
         self.options = options or (ATTENTION_OPTIONS if by == "attention" else SpottingOptions())
         self._aligner = FaceAligner(load_detector("mtcnn"), image_size=ALIGNED_SIZE)
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether there is a model whose maps can be shown."""
+        return self._attention is not None
+
     def __call__(self, source: Any, fps: float | None = None, progress: bool = False) -> list[FoundExpression]:
         """
         Args:
@@ -182,11 +187,7 @@ class MicroExpressionRecognizer:
         """What a curve of this video shows: the second reading, of the frames that are needed."""
         intervals = pick_intervals(curve.values, curve.seconds, self.options)
         wanted = {curve.numbers[place] for interval in intervals for place in (interval.onset, interval.apex)}
-        frames = {
-            frame.number: self._aligner.warp(frame.pixels, curve.alignment)
-            for frame in (video if wanted else ())
-            if frame.number in wanted
-        }
+        frames = {frame.number: frame.pixels for frame in self.aligned_frames(video, curve, wanted)}
         found = []
         for interval in intervals:
             places = (interval.onset, interval.apex, interval.offset)
@@ -243,30 +244,40 @@ class MicroExpressionRecognizer:
         return MovementCurve(tuple(numbers), np.array(seconds), np.array(values), self._measure.unit, alignment)
 
     def change_maps(
-        self, video: Video, curve: MovementCurve, most_frames: int | None = None, progress: bool = False
+        self, video: Video, curve: MovementCurve, numbers: Iterable[int] | None = None, progress: bool = False
     ) -> Iterator[ChangeMap]:
         """
         What has changed in each compared frame since the first one, as the model sees it. Another reading; each frame
         is encoded once.
 
         Args:
-            most_frames (`int`, *optional*): take about so many, evenly.
+            numbers (*optional*): of the frames that are wanted; all of the curve by default.
 
         Raises:
             ValueError: there is no classifier.
         """
         if self._attention is None:
             raise ValueError("maps are the model's: give the recognizer a classifier")
-        step = 1 if most_frames is None else max(1, -(-len(curve.numbers) // most_frames))
-        wanted = set(curve.numbers[::step])
+        wanted = {curve.numbers[0], *(curve.numbers if numbers is None else numbers)}
         first = None
-        for frame in tqdm(video, desc="maps", unit="frame", disable=not progress):
-            if frame.number not in wanted:
-                continue
-            aligned = self._aligner.warp(frame.pixels, curve.alignment)
-            prepared = self._attention.prepare(aligned)
+        bar = tqdm(total=len(wanted), desc="maps", unit="frame", disable=not progress)
+        for frame in self.aligned_frames(video, curve, wanted):
+            prepared = self._attention.prepare(frame.pixels)
             first = prepared if first is None else first
-            yield ChangeMap(frame.number, frame.seconds, aligned, *self._attention.change(first, prepared))
+            yield ChangeMap(frame.number, frame.seconds, frame.pixels, *self._attention.change(first, prepared))
+            bar.update()
+        bar.close()
+
+    def aligned_frames(self, video: Video, curve: MovementCurve, numbers: Collection[int]) -> Iterator[VideoFrame]:
+        """Those frames, aligned as for the curve: another reading, up to the last of them."""
+        if not numbers:
+            return
+        last = max(numbers)
+        for frame in video:
+            if frame.number in numbers:
+                yield VideoFrame(frame.number, frame.seconds, self._aligner.warp(frame.pixels, curve.alignment))
+            if frame.number >= last:
+                return
 
     def _movements(self, frames: Iterable[tuple[Moment, Any]]) -> Iterator[tuple[Moment, np.ndarray | None]]:
         """Of every frame against those a lag before and after it, in order; `None` at both ends."""

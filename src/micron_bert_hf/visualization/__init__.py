@@ -1,5 +1,6 @@
-"""Figures: one prediction, what a pretrained model restores, how a pretraining run went, and an evaluation."""
+"""Figures: a prediction, a clip and its video, what a pretrained model restores, how a run went, an evaluation."""
 
+from .clip import clip_figure, clip_scale, shown_places, write_clip_video
 from .drawing import OTHER_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR, overlay, save_figure
 from .evaluation import (
     calibration_figure,
@@ -23,6 +24,8 @@ __all__ = [
     "PREDICTED_COLOUR",
     "TRUE_COLOUR",
     "calibration_figure",
+    "clip_figure",
+    "clip_scale",
     "comparison_figure",
     "confusion_figure",
     "displacement_figure",
@@ -32,8 +35,10 @@ __all__ = [
     "reconstruction_figure",
     "relative_change",
     "save_figure",
+    "shown_places",
     "subject_figure",
     "timeline_figure",
     "tint_swapped_patches",
     "worst_samples_figure",
+    "write_clip_video",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .drawing import INK, MUTED, OTHER_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR, new_figure
@@ -30,19 +31,30 @@ def timeline_figure(
         A `Figure` of 12 x 4 inches on an Agg canvas.
     """
     figure = new_figure(12.0, 4.0, title, caption)
-    axes = figure.add_axes((0.06, 0.2, 0.91, 0.58))
+    draw_timeline(figure.add_axes((0.06, 0.2, 0.91, 0.58)), seconds, movement, intervals, least_change, unit)
+    return figure
+
+
+def draw_timeline(
+    axes: Axes,
+    seconds: np.ndarray,
+    movement: np.ndarray,
+    intervals: Sequence[tuple[float, float, float, str]],
+    least_change: float,
+    unit: str,
+) -> None:
+    """See [`timeline_figure`]."""
     axes.plot(seconds, movement, color=TRUE_COLOUR, linewidth=1.4)
     axes.axhline(least_change, color=OTHER_COLOUR, linewidth=1, linestyle="--")
     axes.text(seconds[0], least_change, " least movement that counts", fontsize=8.5, color=MUTED, va="bottom")
-    top = max(2 * least_change, float(np.nanmax(movement, initial=0.0)) * 1.25)
+    top = max(2 * least_change, float(np.nanmax(movement, initial=0.0)) * 1.25) or 1.0
     for onset, apex, offset, label in intervals:
         axes.axvspan(onset, offset, color=PREDICTED_COLOUR, alpha=0.18, linewidth=0)
         axes.axvline(apex, color=PREDICTED_COLOUR, linewidth=1.2)
         axes.text(apex, top * 0.97, f" {label}", fontsize=10, color=INK, va="top")
-    axes.set(xlim=(seconds[0], seconds[-1]), ylim=(0, top))
+    axes.set(xlim=(seconds[0], max(seconds[-1], seconds[0] + 1e-3)), ylim=(0, top))
     axes.set_xlabel("seconds", fontsize=9.5, color=MUTED)
     axes.set_ylabel(f"movement, {unit}", fontsize=9.5, color=MUTED)
     axes.tick_params(labelsize=8.5, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(OTHER_COLOUR)
-    return figure
