@@ -1,9 +1,12 @@
-"""Tables from the results' JSON, and their place in the README. A number stands in the README only through here."""
+"""Tables from the results' JSON, and their places in README and docs. A number stands there only through here."""
 
 import json
 import re
 from pathlib import Path
 
+import typer
+
+from micron_bert_hf.cli import app
 from micron_bert_hf.databases import DATABASES, megc2019
 
 
@@ -11,7 +14,29 @@ MIB = 2**20
 RESULTS = Path(__file__).parent / "results"
 EVALUATIONS = RESULTS / "evaluations"
 README = Path(__file__).parent.parent / "README.md"
-SCALE = README.parent / "docs" / "scale.md"
+# An example in the help of a command: it ends its paragraph.
+EXAMPLE = re.compile(r"\s*Example: (.+?)(?=\n\n|\Z)", re.DOTALL)
+# The documents that say a section, from the root of the repository.
+PLACES = {
+    "demo": ("README.md",),
+    "example": ("README.md",),
+    "evaluation": ("README.md", "docs/evaluation.md"),
+    "commands": ("README.md", "docs/commands.md"),
+    "command-line": ("docs/commands.md",),
+    "ablation": ("docs/evaluation.md",),
+    "presets": ("docs/synthetic.md",),
+    "databases": ("docs/databases.md",),
+    "faces": ("docs/databases.md",),
+    "conversion": ("docs/databases.md",),
+    "pretraining": ("docs/pretraining.md",),
+    "probe": ("docs/pretraining.md",),
+    "spotting": ("docs/spotting.md",),
+    "bench": ("docs/speed.md",),
+    "export": ("docs/publishing.md",),
+    "scale": ("docs/scale.md",),
+    "formats": ("docs/scale.md",),
+    "engines": ("docs/scale.md",),
+}
 # The frames of CAS(ME)^3, the largest set of the field, as the paper's abstract counts them.
 FRAMES_AT_SCALE = 8_000_000
 # GPUs of docs/scale.md: float16/bfloat16 dense peak of the vendor's data sheets in FLOP/s, and the share of it that a
@@ -23,7 +48,7 @@ SCALE_EPOCHS, SCALE_PAIRS_PER_CLIP, SCALE_CLIP_FRAMES = 100, 4, 64
 
 
 def sections() -> dict[str, str]:
-    """What the README says between its markers, from the stored results."""
+    """What stands between the markers of each name, from the stored results and from the package itself."""
     texts = {}
     if (RESULTS / "demo.json").exists():
         demo = json.loads((RESULTS / "demo.json").read_text())
@@ -44,21 +69,90 @@ def sections() -> dict[str, str]:
         texts["faces"] = faces(json.loads((RESULTS / "faces.json").read_text()))
     if (RESULTS / "conversion.json").exists():
         texts["conversion"] = conversion(json.loads((RESULTS / "conversion.json").read_text()))
-    if (RESULTS / "spotting-validation.json").exists():
-        texts["spotting"] = spotting(json.loads((RESULTS / "spotting-validation.json").read_text()))
-    return texts | {"databases": databases()}
+    spotted = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("spotting-*.json"))]
+    if spotted:
+        texts["spotting"] = spotting(spotted)
+    if (RESULTS / "export.json").exists():
+        texts["export"] = export(json.loads((RESULTS / "export.json").read_text()))
+    measured, formats = (RESULTS / f"{name}.json" for name in ("pretraining", "clip_formats"))
+    if measured.exists() and formats.exists():
+        results, formats = json.loads(measured.read_text()), json.loads(formats.read_text())
+        texts |= {"scale": scale(results), "formats": clip_formats(formats), "engines": engines(formats)}
+    return texts | {"databases": databases(), "commands": commands(), "command-line": command_line()}
 
 
-def spotting(results: dict) -> str:
-    """How well intervals are found in the clips that the options were chosen on."""
-    scores = results["flow"]
+def commands() -> str:
+    """One command a row, with the first sentence of its help."""
+    rows = []
+    for name, command in typer.main.get_command(app).commands.items():
+        summary = " ".join(command.help.split("\n\n")[0].split())
+        rows.append([f"`micron-bert {name}`", summary])
+    return _table("command | what it does", rows)
+
+
+def command_line() -> str:
+    """Every command with its arguments and options, examples first, and what may stand before the command."""
+    group = typer.main.get_command(app)
+    before = [[f"`{option.opts[0]}`", option.help, _default(option)] for option in group.params if option.expose_value]
+    parts = ["## Before the command", _table("option | meaning | default", before)]
+    for name, command in group.commands.items():
+        examples = [" ".join(example.split()) for example in EXAMPLE.findall(command.help)]
+        usage, rows = f"micron-bert {name}", []
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                place = parameter.metavar or parameter.name.upper()
+                usage += f" {place}" if parameter.required else f" [{place}]"
+                usage += " ..." if parameter.nargs == -1 else ""
+                rows.append([f"`{place}`", parameter.help, _default(parameter)])
+            else:
+                names = [*parameter.opts, *parameter.secondary_opts]
+                rows.append([", ".join(f"`{name}`" for name in names), parameter.help, _default(parameter)])
+        parts += [
+            f"## {name}",
+            EXAMPLE.sub("", command.help).strip(),
+            "```console\n" + "".join(f"$ {example}\n" for example in examples) + "```",
+            f"Usage: `{usage} [OPTIONS]`",
+            _table("argument or option | meaning | default", rows),
+        ]
+    return "\n\n".join(parts)
+
+
+def _default(parameter: typer.core.TyperArgument | typer.core.TyperOption) -> str:
+    """As one would write it; empty where nothing is taken, or what the help says."""
+    if parameter.required:
+        return "required"
+    if parameter.default is None or parameter.default is False:
+        return ""
+    return f"`{parameter.opts[0] if parameter.default is True else parameter.default}`"
+
+
+def spotting(results: list[dict]) -> str:
+    """How well intervals are found, by flow and by attention; people that nothing was chosen on first."""
+    titles = {"flow": "optical flow", "attention": "the model's diagonal attention"}
+    rows, notes = [], []
+    for result in sorted(results, key=lambda result: "validation" in result["data"]):
+        chosen_on = "validation" in result["data"]
+        name = "validation people" if chosen_on else f"`{result['data']['set']}`"
+        for by, title in titles.items():
+            scores = result["measures"][by]
+            rows.append(
+                [
+                    name,
+                    title,
+                    *(f"{scores[key]:.2f}" for key in ("f1", "precision", "recall")),
+                    f"{scores['apex_mae_ms']:.0f} ms",
+                    f"{1000 * scores['seconds_a_clip'] * scores['num_videos'] / result['num_frames']:.0f} ms",
+                ]
+            )
+        notes.append(
+            f"{name[0].upper() + name[1:]}: {scores['num_videos']} clips with {result['num_expressions']}"
+            f" micro-expressions{', which the options were chosen on' if chosen_on else ''}; commit {_commit(result)}."
+        )
+    machine = results[0]["machine"]
     return (
-        f"On the {scores['num_videos']} synthetic clips of {results['data']['validation']['seconds']:.0f} seconds with"
-        f" {results['num_expressions']} micro-expressions, blinks and speech that its options were chosen on, F1 of"
-        f" intervals (IoU 0.5) is {scores['f1']:.2f}, precision {scores['precision']:.2f}, recall"
-        f" {scores['recall']:.2f}, and the apex is {scores['apex_mae_ms']:.0f} ms off; {results['seconds_a_clip']:.1f}"
-        f" s a clip on {results['machine']['cores']} cores of {results['machine']['cpu']}, commit {_commit(results)}."
-        " On clips that nothing was chosen on it is not measured yet."
+        _table("people | by | F1 (IoU 0.5) | precision | recall | apex is off by | a frame", rows)
+        + f"\n\n{' '.join(notes)} The attention is that of the demo's model; {machine['torch_threads']} thread on"
+        f" {machine['cpu']}."
     )
 
 
@@ -106,6 +200,39 @@ def _commit(results: dict) -> str:
     """Short, and whether the tree was changed since."""
     commit = results["commit"] or "unknown"
     return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
+def export(results: dict) -> str:
+    """What ONNX and its 8-bit twin cost and win, beside torch."""
+    titles = {"torch": "torch, float32", "onnx": "ONNX, float32", "int8": "ONNX, encoder in 8 bits"}
+    files = {"onnx": "model.onnx", "int8": "model_int8.onnx"}
+    header = "what | UF1 (95 % over people) | accuracy | labels as torch's"
+    header += "".join(f" | a pair, {row['batch_size']} at a time | faster" for row in results["times"])
+    rows = []
+    for name, title in titles.items():
+        scores = results["scores"][name]
+        low, high = scores["uf1_interval"]
+        is_graph = name in files
+        same = f"{100 * scores['against_torch']['label_agreement']:.1f} %" if is_graph else "-"
+        cells = [title, f"{scores['uf1']:.3f} ({low:.2f} ... {high:.2f})", f"{scores['accuracy']:.3f}", same]
+        for row in results["times"]:
+            faster = "-"
+            if is_graph:
+                least, most = row["faster_than_torch_range"][name]
+                faster = f"{row['faster_than_torch'][name]:.2f}x ({least:.2f} ... {most:.2f})"
+            cells += [f"{1000 * row['seconds_a_pair'][name]:.1f} ms", faster]
+        rows.append([*cells, f"{results['graphs'][files[name]]['bytes'] / 1e6:.2f} MB" if is_graph else "-"])
+    shared, change = results["scores"]["torch"], results["scores"]["int8"]["against_torch"]
+    return (
+        _table(f"{header} | file", rows)
+        + f"\n\n{shared['num_samples']} pairs of {shared['num_subjects']} people of `{shared['dataset']}`,"
+        f" `{shared['protocol']}`, asked of the demo's model, which has {'' if shared['transductive'] else 'not '}seen"
+        f" them before; 8 bits change UF1 by {change['uf1_difference']:+.3f} (p = {change['p_value']:.2f}) and a"
+        f" probability by {change['largest_score_change']:.2f} at most. Times are medians of {results['runs']}"
+        f" interleaved runs over {results['timed_pairs']} pairs on one thread; onnxruntime"
+        f" {results['onnx_versions']['onnxruntime']}, torch {results['versions']['torch']},"
+        f" {results['machine']['cpu']}, commit {_commit(results)}."
+    )
 
 
 def conversion(results: dict) -> str:
@@ -192,21 +319,11 @@ def ablation(results: dict) -> str:
     )
 
 
-def scale_sections() -> dict[str, str]:
-    """What docs/scale.md says between its markers, from the stored results."""
-    measured, formats = (RESULTS / f"{name}.json" for name in ("pretraining", "clip_formats"))
-    if not (measured.exists() and formats.exists()):
-        return {}
-    results, formats = json.loads(measured.read_text()), json.loads(formats.read_text())
-    return {"scale": scale(results), "formats": clip_formats(formats), "engines": engines(formats)}
-
-
 def render_readme() -> None:
-    """Put every section of the README and of docs/scale.md in its place."""
+    """Put every section of the README and of the docs in its places."""
     for name, text in sections().items():
-        render_into(README, name, text)
-    for name, text in scale_sections().items():
-        render_into(SCALE, name, text)
+        for place in PLACES[name]:
+            render_into(README.parent / place, name, text)
 
 
 def demo_summary(results: dict) -> str:

@@ -6,8 +6,9 @@
     torchrun --nproc_per_node 8 examples/run_classification.py RECIPE.yaml --dataset FACES --output_dir OUT
 
 Without a protocol one classifier learns from all people of the set and is left in OUT/model; nothing says how good it
-is on others. With one, every fold is trained on some people and answers for others, and OUT/results.json has the
-scores. The same command goes on where it was. `--help` lists every option; each overrules the recipe.
+is on others. With `--push_to_hub` it is then published, as `micron-bert publish` does. With a protocol, every fold is
+trained on some people and answers for others, and OUT/results.json has the scores. The same command goes on where it
+was. `--help` lists every option; each overrules the recipe.
 """
 
 import sys
@@ -23,7 +24,10 @@ def main() -> int:
         if recipe.run.protocol is not None:
             evaluate_recipe(recipe)
         else:
-            print(f"The classifier is in {train_classifier(recipe)}")
+            recipe.hub.check()
+            folder = train_classifier(recipe)
+            print(f"The classifier is in {folder}")
+            recipe.hub.publish(folder)
     except (OSError, ValueError, FloatingPointError, FoldsFailed) as error:
         print(f"run_classification.py: {error}", file=sys.stderr)
         return 1

@@ -6,7 +6,8 @@
 
 The same command goes on from the last good checkpoint in OUT. SIGTERM saves one and exits 0 (torchrun, which stands in
 between, reports it as a failure all the same). `--help` lists every option; each overrules the recipe. In the end OUT
-holds the model for `from_pretrained`.
+holds the model for `from_pretrained`; with `--push_to_hub USER/NAME` it is also published, as `micron-bert publish`
+does.
 """
 
 import signal
@@ -20,8 +21,11 @@ def main() -> int:
         recipe = read_recipe(sys.argv[1:])
         if recipe.run.output_dir is None:
             raise ValueError("--output_dir is missing: nothing would be kept")
+        recipe.hub.check()
         clips = recipe.find_clips()
         result = pretrain(recipe.make_model(), recipe.make_image_processor(), clips, recipe.arguments, recipe.run)
+        if result.stopped_by is None:
+            recipe.hub.publish(recipe.run.output_dir)
     except (OSError, ValueError, FloatingPointError) as error:
         print(f"run_pretraining.py: {error}", file=sys.stderr)
         return 1

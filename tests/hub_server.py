@@ -248,6 +248,11 @@ class Hub:
         self.repos[name].commit("main", {".gitattributes": File(attributes.encode(), lfs=False)})
         return answer_json(made)
 
+    @endpoint(HUB_ENDPOINTS, "GET /api/models/{repo}/auth-check/write", write=True)
+    def may_write(self, request: Request) -> Answer:
+        self.repo(request.fields)
+        return answer_json({})
+
     @endpoint(HUB_ENDPOINTS, "POST /api/validate-yaml")
     def validate_yaml(self, request: Request) -> Answer:
         request.json()["content"]

@@ -8,8 +8,10 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification
 
 from micron_bert_hf import MicronBertConfig
+from micron_bert_hf.data import SeenPeople
 from micron_bert_hf.demo import FIGURE_NAME, MODEL_NAME, RESULTS_NAME, DemoRecipe, run_demo
 from micron_bert_hf.evaluation import score
+from micron_bert_hf.training import read_provenance
 
 
 CLASSES = ("surprise", "happiness")
@@ -60,6 +62,13 @@ def test_the_model_folder_loads(demo):
     assert model.config.id2label == dict(enumerate(CLASSES))
     assert AutoImageProcessor.from_pretrained(folder).size["height"] == 32
     AutoModel.from_pretrained(folder)
+
+
+def test_the_model_says_whom_it_has_seen(demo):
+    folder, data = demo[0] / MODEL_NAME, demo[1]["data"]
+    assert read_provenance(folder) == SeenPeople({"synthetic": tuple(sorted(data["train_subjects"]))})
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["num_pairs"] == 6 and provenance["frame_rates"] == {"synthetic": [100]}
 
 
 def test_results_hold_what_the_reader_needs(demo):

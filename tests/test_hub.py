@@ -286,13 +286,19 @@ def test_folders_load_where_the_package_is_not(make_model, image_processor, fram
 
 @pytest.mark.parametrize("model_class", MODEL_CLASSES)
 def test_written_files(make_model, image_processor, tmp_path, model_class):
+    seen = {"subjects": {"casme2": ["01"]}, "is_complete": True}
     folder = save_for_hub(
-        tmp_path / "deep" / "model", model=make_model(model_class), image_processor=image_processor, results=RESULTS
+        tmp_path / "deep" / "model",
+        model=make_model(model_class),
+        image_processor=image_processor,
+        results=RESULTS,
+        provenance=seen,
     )
     assert folder == tmp_path / "deep" / "model"
-    assert {path.name for path in folder.iterdir()} == FILES | {"results.json"}
+    assert {path.name for path in folder.iterdir()} == FILES | {"results.json", "provenance.json"}
     assert os.listdir(tmp_path / "deep") == ["model"]
     assert json.loads((folder / "results.json").read_text(encoding="utf-8")) == RESULTS
+    assert json.loads((folder / "provenance.json").read_text(encoding="utf-8")) == seen
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == [model_class.__name__]
     assert str(tmp_path) not in json.dumps(config)
@@ -329,13 +335,13 @@ def test_encoder_taken_from_a_classifier_s_folder_has_no_pipeline(make_model, im
 def test_a_second_time_replaces_and_keeps_the_card(make_model, image_processor, tmp_path):
     folder = tmp_path / "m"
     model = make_model(MicronBertForMicroExpressionClassification)
-    save_for_hub(folder, model=model, image_processor=image_processor, results=RESULTS)
+    save_for_hub(folder, model=model, image_processor=image_processor, results=RESULTS, provenance={})
     (folder / "README.md").write_text("card")
     (folder / "model-00001-of-00002.safetensors").write_bytes(b"shard of an older, larger model")
     with torch.no_grad():
         model.classifier.bias.fill_(7)
     save_for_hub(folder, model=model, image_processor=image_processor)
-    assert {path.name for path in folder.iterdir()} == FILES | {"README.md"}  # the old results are not this model's
+    assert {path.name for path in folder.iterdir()} == FILES | {"README.md"}  # what was of the old model is not
     assert (folder / "README.md").read_text() == "card"
     loaded = AutoModelForVideoClassification.from_pretrained(folder)
     assert torch.equal(loaded.classifier.bias, model.classifier.bias)
@@ -391,6 +397,7 @@ def test_bad_arguments_write_nothing(make_model, image_processor, tmp_path):
         ({"image_processor": None}, TypeError, "Expected a MicronBertImageProcessor, got NoneType"),
         ({"results": {"uf1": float("nan")}}, ValueError, "JSON compliant"),
         ({"results": {"uf1": np.float32(0.5)}}, TypeError, "must be JSON-able, got .* of type float32"),
+        ({"provenance": {"subjects": {1, 2}}}, TypeError, "must be JSON-able, got .* of type set"),
     ):
         arguments = good | bad
         with pytest.raises(error, match=message):

@@ -1,20 +1,51 @@
 """The command `micron-bert`."""
 
 import sys
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from transformers.utils import logging  # which the package has imported
 
+
+# What a shell calls a process that Ctrl-C ended: 128 and the number of SIGINT.
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="micron-bert",
-    help="Facial micro-expression recognition with Micron-BERT.",
+    help="""Facial micro-expression recognition with Micron-BERT.
+
+    Exit status: 0; 1 after an error, which is one line; 2 on usage; 130 on Ctrl-C.
+
+    Tab completes commands and options after `micron-bert --install-completion`.
+    """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@dataclass
+class CommonOptions:
+    """What stands before the command."""
+
+    debug: bool = False
+
+
+@app.callback()
+def before_the_command(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Also show where in the code an error came from.")] = False,
+) -> None:
+    context.ensure_object(CommonOptions).debug = debug
+    if not debug:
+        logging.set_verbosity_error()  # not a table of many lines of what an error says in one
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # of weights, which load in a moment; our own bars are not among them
 
 
 @app.command()
@@ -35,11 +66,26 @@ def convert(
 def demo(
     output: Annotated[Path, typer.Argument(help="The folder to write into.")] = Path("demo_output"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the faces, the split, the weights and every draw.")] = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Instead show this classifier, a folder or USER/NAME, on a web page.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of the web page. Default: the first free from 7860 on.")
+    ] = None,
 ) -> None:
     """Make synthetic faces, pretrain, fine-tune, score on people never seen and draw one prediction.
 
     Takes less than 10 minutes on 2 CPU cores. Example: micron-bert demo demo_output
+
+    With --model: a web page on this machine alone. Example: micron-bert demo --model demo_output/model
     """
+    if model is not None:
+        from .web import serve
+
+        serve(model, host="127.0.0.1", port=port)
+        return
+    if port is not None:
+        raise typer.BadParameter("--port is that of the web page: give --model too")
     from .demo import run_demo
 
     run_demo(output, seed=seed)
@@ -272,17 +318,19 @@ def convert_dataset(
     Example: micron-bert convert-dataset casme2 CASME2 casme2 --align --jobs 2
     """
     from .databases import ConversionOptions, convert
-    from .databases.publication import check_permission, push_dataset
 
     options = ConversionOptions(
         frames, image_size, align, stabilize, official_crops, detector, encoding, errata, strict
     )
     if push_to_hub is not None:
-        check_permission(database, i_may_redistribute)  # before hours of work
+        from .publishing.dataset import check_permission, make_private_repository, publish_dataset
+
+        check_permission(database, i_may_redistribute)  # this and the next before hours of work
+        make_private_repository(push_to_hub)
     *sources, output = paths
     print(convert(database, sources, output, options=options, part=part, sheet=sheet, num_processes=jobs))
     if push_to_hub is not None:
-        print(f"Uploaded to {push_dataset(output, push_to_hub, i_may_redistribute=i_may_redistribute)}")
+        print(publish_dataset(output, push_to_hub, i_may_redistribute=i_may_redistribute))
 
 
 @app.command()
@@ -314,44 +362,70 @@ def publish(
         list[Path] | None, typer.Option(help="results.json of an evaluation, or its folder; may be given again.")
     ] = None,
     license: Annotated[str | None, typer.Option(help="Such as apache-2.0. Default: the card says unknown.")] = None,
+    space: Annotated[bool, typer.Option("--space", help="Also a Space of that name: a web page over it.")] = False,
 ) -> None:
     """Send a model to the Hub, with card and code: tried without this package before, loaded back and compared after.
 
     One commit: a push that fails leaves the repository as it was. The card's numbers come from the results alone.
     Example: micron-bert publish demo_output/model USER/NAME --private --license apache-2.0
     """
-    from .publishing import publish_model
+    if space:
+        from .publishing.space import publish_space as send
+    else:
+        from .publishing import publish_model as send
 
-    print(
-        publish_model(folder, repo_id, private=private, revision=revision, tag=tag, results=results, license=license)
-    )
+    print(send(folder, repo_id, private=private, revision=revision, tag=tag, results=results, license=license))
 
 
 def run_converter(database: str) -> None:
     """`micron-bert convert-dataset DATABASE` as a script of its own."""
-    with one_line_errors():
-        app(["convert-dataset", database, *sys.argv[1:]], prog_name="micron-bert")
+    with one_line_errors() as options:
+        app(["convert-dataset", database, *sys.argv[1:]], prog_name="micron-bert", obj=options)
 
 
 def main() -> None:
     """Run the command line; see [`one_line_errors`]."""
-    with one_line_errors():
-        app()
+    with one_line_errors() as options:
+        app(obj=options)
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Exit status 0, 1 with one line on standard error when the input is at fault, 2 on usage."""
+def one_line_errors() -> Iterator[CommonOptions]:
+    """
+    Exit status 0; 1 with one line on standard error, or the traceback if the options that are given to the command
+    line come to say so; 2 on usage; 130 with one line on Ctrl-C.
+    """
+    options = CommonOptions()
+    warnings.filterwarnings("ignore", message="Image size")  # PIL's, of a picture that an error refuses
     try:
-        yield
-    except (OSError, ValueError) as error:
-        typer.echo(f"micron-bert: {error}", err=True)
+        yield options
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("micron-bert: interrupted", err=True)
+        raise
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        else:
+            typer.echo(f"micron-bert: {describe_error(error)}", err=True)
         raise SystemExit(1) from error
-    except ModuleNotFoundError as error:
-        typer.echo(
-            f"micron-bert: {error}; pip install 'micron-bert-hf[all]' brings what every command needs", err=True
-        )
-        raise SystemExit(1) from error
+
+
+def describe_error(error: Exception) -> str:
+    """One line: what is wrong with the input, or that this package is."""
+    from huggingface_hub.errors import StrictDataclassError  # takes a moment to import: not for what goes well
+
+    text = " ".join(filter(None, map(str.strip, str(error).splitlines()))) or type(error).__name__
+    if isinstance(error, (OSError, ValueError, StrictDataclassError)):
+        return text
+    if isinstance(error, ModuleNotFoundError):
+        return f"{text}; pip install 'micron-bert-hf[all]' brings what every command needs"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {text}"
+    return (
+        f"this is a fault of micron-bert: {type(error).__name__}: {text}. Please report what `micron-bert --debug`,"
+        " followed by the rest of the command, shows."
+    )
 
 
 if __name__ == "__main__":

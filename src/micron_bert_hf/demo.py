@@ -7,7 +7,7 @@ default) and the held-out subjects are scored once, at the end.
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -204,7 +204,11 @@ def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
 
     with _stage("6/6 Saving the model, and asking the saved one about a pair it never saw", "show", seconds):
         model_dir = save_for_hub(
-            output_dir / MODEL_NAME, model=model, image_processor=image_processor, results=results
+            output_dir / MODEL_NAME,
+            model=model,
+            image_processor=image_processor,
+            results=results,
+            provenance=_provenance(train_rows),
         )
         row = _most_moving(test_rows)
         shown = _show(model_dir, row, scores, output_dir / FIGURE_NAME)
@@ -213,6 +217,18 @@ def _run(output_dir: Path, seed: int, recipe: DemoRecipe) -> dict[str, Any]:
     write_json(output_dir / RESULTS_NAME, results)
     _print_summary(results, output_dir)
     return results
+
+
+def _provenance(train_rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Whom the model has seen, in pretraining and in fine-tuning alike."""
+    (dataset,) = {row["dataset"] for row in train_rows}
+    return {
+        "crop": "none",
+        "num_pairs": len(train_rows),
+        "subjects": {dataset: sorted({row["subject_id"] for row in train_rows})},
+        "is_complete": True,
+        "frame_rates": {dataset: sorted({row["fps"] for row in train_rows})},
+    }
 
 
 def _show(model_dir: Path, row: Mapping[str, Any], scores: Mapping[str, Any], path: Path) -> dict[str, Any]:

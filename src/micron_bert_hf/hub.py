@@ -3,11 +3,13 @@
 import copy
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import shutil
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ REMOTE_CODE = tuple(
         pipeline_micron_bert,
     )
 )
-RESULTS_NAME = "results.json"
+# What was measured; and whom the model has seen: `subjects`, dataset -> people, and whether that `is_complete`.
+RESULTS_NAME, PROVENANCE_NAME = "results.json", "provenance.json"
 # What a model folder may hold beside what is written here, and keeps: the card and what belongs to the repository.
 KEPT_NAMES = frozenset({"README.md", "LICENSE", ".gitattributes", ".gitignore"})
 # <linux/fs.h> and <fcntl.h>
@@ -64,11 +67,12 @@ def save_for_hub(
     *,
     model: MicronBertPreTrainedModel,
     image_processor: MicronBertImageProcessor,
-    results: dict[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """
     Write a folder that loads with `trust_remote_code=True` where this package is not installed: safetensors weights,
-    config with the full `auto_map`, image processor, the four files of code, and `results.json`.
+    config with the full `auto_map`, image processor, the four files of code, `results.json` and `provenance.json`.
 
     The folder is complete or absent: it is written beside its place and moved there in one step, so that neither an
     error nor a kill leaves a half of it (a kill leaves the old folder, and a hidden `.NAME.*` beside it). What
@@ -80,20 +84,26 @@ def save_for_hub(
         model: any of the three model classes, on any device
         image_processor: the one the model was trained with
         results: what was measured, JSON-able (plain dicts, lists, strings, finite numbers)
+        provenance: whom the model has seen, likewise
 
     Returns:
         `Path`: the folder.
 
     Raises:
-        TypeError: `model` or `image_processor` is of another class; `results` cannot be written as JSON.
-        ValueError: `results` holds NaN or infinity.
+        TypeError: `model` or `image_processor` is of another class; `results` or `provenance` cannot be written as
+            JSON.
+        ValueError: one of the two holds NaN or infinity.
         FileExistsError: `output_dir` is a file or holds anything else; nothing of it was touched.
     """
     if not isinstance(model, MicronBertPreTrainedModel):
         raise TypeError(f"Expected a Micron-BERT model, not wrapped or compiled, got {type(model).__name__}.")
     if not isinstance(image_processor, MicronBertImageProcessor):
         raise TypeError(f"Expected a MicronBertImageProcessor, got {type(image_processor).__name__}.")
-    results_text = None if results is None else json.dumps(results, indent=2, allow_nan=False, default=_refuse) + "\n"
+    texts = {
+        name: json.dumps(content, indent=2, allow_nan=False, default=_refuse) + "\n"
+        for name, content in ((RESULTS_NAME, results), (PROVENANCE_NAME, provenance))
+        if content is not None
+    }
     output_dir = Path(output_dir).resolve()  # a link stays a link
     kept = check_replaceable(output_dir)
 
@@ -105,8 +115,8 @@ def save_for_hub(
         _save_image_processor(image_processor, new_dir)
         for file in REMOTE_CODE:
             shutil.copyfile(file, new_dir / file.name)
-        if results_text is not None:
-            (new_dir / RESULTS_NAME).write_text(results_text, encoding="utf-8")
+        for name, text in texts.items():
+            (new_dir / name).write_text(text, encoding="utf-8")
         for file in kept:
             shutil.copy2(file, new_dir / file.name)
         _move_into_place(new_dir, output_dir)
@@ -145,8 +155,17 @@ def load_whole(
     return model
 
 
+def weights_fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 over every parameter and saved buffer: name, dtype, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _refuse(value: Any) -> None:
-    raise TypeError(f"`results` must be JSON-able, got {value!r} of type {type(value).__name__}.")
+    raise TypeError(f"`results` and `provenance` must be JSON-able, got {value!r} of type {type(value).__name__}.")
 
 
 def _save_model(model: MicronBertPreTrainedModel, folder: Path) -> None:
@@ -188,7 +207,8 @@ def check_replaceable(folder: Path) -> list[Path]:
             f"{folder} is not empty and not a Micron-BERT model folder (it holds {_names(entries)}); choose another."
         )
     written = {file.name for file in REMOTE_CODE}
-    written |= {"config.json", "preprocessor_config.json", RESULTS_NAME, "model.safetensors.index.json"}
+    written |= {"config.json", "preprocessor_config.json", RESULTS_NAME, PROVENANCE_NAME}
+    written |= {"model.safetensors.index.json"}
     foreign = [
         entry
         for entry in entries
@@ -247,4 +267,4 @@ def _exchange(first: Path, second: Path) -> bool:
     raise OSError(code, os.strerror(code), str(second))
 
 
-__all__ = ["load_whole", "save_for_hub"]
+__all__ = ["load_whole", "save_for_hub", "weights_fingerprint"]

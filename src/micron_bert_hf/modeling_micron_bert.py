@@ -446,14 +446,15 @@ class _WindowScores(torch.autograd.Function):
     def forward(ctx, query: torch.Tensor, key: torch.Tensor, window: int) -> torch.Tensor:
         rows, columns = query.shape[1:3]
         padded = nn.functional.pad(key, (0, 0, *(4 * [window // 2])))
-        scores = query.new_empty(*query.shape[:3], window**2)
+        scores = []
         for offset in range(window**2):
             top, left = divmod(offset, window)
             moved = padded[:, top : top + rows, left : left + columns]
-            scores[..., offset] = (query * moved).sum(dim=-1)
+            scores.append((query * moved).sum(dim=-1))
         ctx.save_for_backward(query, key)
         ctx.window = window
-        return scores
+        # not written into one tensor, which ONNX would copy at each offset; and offset by offset, as they are pooled
+        return torch.stack(scores, dim=1).permute(0, 2, 3, 1)
 
     @staticmethod
     @once_differentiable

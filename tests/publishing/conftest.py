@@ -1,8 +1,10 @@
-"""Folders of tiny models, as users have them."""
+"""Folders of tiny models, as users have them; a Hub and a publisher for all tests, as starting one takes seconds."""
 
 import numpy as np
 import pytest
 import torch
+from hub_server import HubServer
+from publisher import TOKEN, start_publisher
 
 from micron_bert_hf import MicronBertForMicroExpressionClassification, MicronBertImageProcessor
 from micron_bert_hf.hub import save_for_hub
@@ -70,3 +72,24 @@ def evaluation():
         "transductive": False,
         "num_seen_test_subjects": 0,
     }
+
+
+@pytest.fixture(scope="session")
+def hub():
+    with HubServer(TOKEN) as server:
+        yield server
+        assert server.state()["unknown"] == []
+
+
+@pytest.fixture(scope="session")
+def publisher(hub, tmp_path_factory):
+    with start_publisher(hub, tmp_path_factory.mktemp("publisher")) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def by_lfs(hub):
+    """Weights go by LFS in this test, as the real Hub wants them."""
+    hub.take_by_lfs("*.safetensors")
+    yield
+    hub.take_by_lfs()

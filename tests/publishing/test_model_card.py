@@ -161,21 +161,29 @@ def test_the_demo_says_whom_it_learnt_from(make_folder):
         "protocol": "holdout_subjects: fixed recipe",
         "uf1": 0.6,
         "seconds": {"render": 100.4, "pretrain": 11.2},
-        "data": {
-            "train_subjects": ["s0", "s1"],
-            "test_subjects": ["s2"],
-            "num_train_subjects": 2,
-            "num_test_subjects": 1,
-            "num_train_pairs": 17,
-        },
+        "data": {"train_subjects": ["s0", "s1"], "test_subjects": ["s2"], "num_test_subjects": 1},
     }
-    card = render(make_folder(results=results))
-    assert table_rows(section(card, "Training data"))[0] == ["synthetic, difficulty 0.15", "2", "rendered", "CC0 1.0"]
+    folder = make_folder(results=results)
+    write_provenance(folder, {"synthetic": ["s0", "s1"]}, num_pairs=17, crop="none", frame_rates={"synthetic": [100]})
+    card = render(folder)
+    assert table_rows(section(card, "Training data"))[0] == ["synthetic", "2", "rendered", "CC0 1.0"]
     assert "Nobody tested on had been seen before." in card and "(these weights)" in card
     assert "Labelled pairs: 17." in card and ModelCard(card).data.eval_results[0].dataset_type == "synthetic"
     assert "112 s on" in section(card, "Compute") and "SYNTHETIC" in card
+    assert "**Frame rate of the training clips:** synthetic 100 frames a second. The model" in card
     results["data"]["test_subjects"] = ["s1"]
     assert "Not a number about new people" in render(make_folder(seed=2, results=results))
+
+
+def test_frame_rates_that_are_known_and_those_that_are_not(make_folder):
+    folder = make_folder()
+    write_provenance(folder, {"casme2": ["01"], "a | b": ["x"]}, frame_rates={"casme2": [100.0, 29.97]})
+    card = render(folder)
+    assert "clips:** a \\| b nobody wrote it down; casme2 100 and 29.97 frames a second." in card
+    for rates in (7, {"casme2": 200}, {"casme2": [0]}, {"casme2": [True]}):
+        write_provenance(folder, {}, frame_rates=rates)
+        with pytest.raises(ValueError, match="has `frame_rates`"):
+            render(folder)
 
 
 def test_uses_that_are_out_of_scope(make_folder):

@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from micron_bert_hf import MicronBertForPreTraining, MicronBertModel
-from micron_bert_hf.hub import REMOTE_CODE, save_for_hub
+from micron_bert_hf.hub import REMOTE_CODE, save_for_hub, weights_fingerprint
 from micron_bert_hf.publishing import PublishedButWrongError, isolation, model
 from micron_bert_hf.publishing.card import CardFacts, render_card
 from micron_bert_hf.publishing.folder import read_model_folder, sent_files, without_local_paths, write_complete_folder
 from micron_bert_hf.publishing.model import prepare_model, publish_model
 from micron_bert_hf.publishing.push import PushedCommit
 from micron_bert_hf.publishing.results import Result, check_results_belong, read_results
-from micron_bert_hf.training.classifiers import weights_fingerprint
 
 
 NAMES = ("negative", "positive", "surprise")

@@ -1,181 +1,24 @@
 """
-To a Hub and back by the unmodified clients, against `hub_server.py` on the loopback: a publisher's process, which
-lives as long as this file, since starting one takes seconds, and the processes that a publication starts itself.
+To a Hub and back by the unmodified clients, against `hub_server.py` on the loopback: a publisher's process, and the
+processes that a publication starts itself.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
-from hub_server import HubServer
 from huggingface_hub import ModelCard
 from PIL import Image
+from publisher import PublisherError
 from safetensors.torch import load_file
 
 from micron_bert_hf.hub import REMOTE_CODE
 
 
-TOKEN = "hf_test"
 CREATE, COMMIT = "POST /api/repos/create", "POST /api/models/{repo}/commit/{revision}"
 PREUPLOAD = "POST /api/models/{repo}/preupload/{revision}"
 LFS_PUT, LFS_GET = "PUT /{key}/{oid}", "GET /{key}/{oid}"
 TAG = "POST /api/models/{repo}/tag/{revision}"
-
-# A line of JSON in, a line out. What anything prints goes to standard error.
-PUBLISHER = """
-import json, os, sys, tempfile
-from pathlib import Path
-
-def loopback_only(event, args):
-    address = args[1] if event == "socket.connect" else args
-    if event in ("socket.connect", "socket.getaddrinfo") and address[0] not in ("127.0.0.1", b"127.0.0.1"):
-        os.write(2, f"{event}{args} is not on the loopback".encode())
-        os._exit(97)
-
-sys.addaudithook(loopback_only)
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-
-from huggingface_hub import HfApi, ModelCard, snapshot_download
-from micron_bert_hf import MicronBertForMicroExpressionClassification
-from micron_bert_hf.publishing import publish_metric, publish_model
-from micron_bert_hf.publishing.folder import OWN_PATTERNS
-from micron_bert_hf.publishing.push import push_folder
-
-def push(folder, repo_id, **options):
-    pushed = push_folder(Path(folder), repo_id, message="a try", own_patterns=OWN_PATTERNS, **options)
-    return vars(pushed)
-
-def publish(folder, repo_id, **options):
-    publication = publish_model(folder, repo_id, **options)
-    return {**vars(publication), "pushed": vars(publication.pushed), "commit": publication.commit,
-            "report": str(publication)}
-
-def metric(name, repo_id, **options):
-    publication = publish_metric(name, repo_id, **options)
-    return {"commit": publication.pushed.commit, "report": str(publication)}
-
-def load(repo_id, folder, **options):
-    MicronBertForMicroExpressionClassification.from_pretrained(
-        repo_id, cache_dir=tempfile.mkdtemp(), **options).save_pretrained(folder)
-
-def download(repo_id, **options):
-    return snapshot_download(repo_id, cache_dir=tempfile.mkdtemp(), **options)
-
-def make_repo(repo_id, **options):
-    return HfApi().create_repo(repo_id, **options).repo_id
-
-def upload(path, repo_id, name):
-    HfApi().upload_file(path_or_fileobj=path, path_in_repo=name, repo_id=repo_id)
-
-def push_late(folder, repo_id, other_file):
-    # as `push`, but somebody else's commit is made at the last moment
-    create_commit = HfApi.create_commit
-
-    def late(self, *args, **options):
-        HfApi.create_commit = create_commit
-        upload(other_file, repo_id, "other.txt")
-        return create_commit(self, *args, **options)
-
-    HfApi.create_commit = late
-    return push(folder, repo_id)
-
-def run(code, folder):
-    os.chdir(folder)
-    names = {}
-    exec(code, names)
-    return names["found"]
-
-def validate(text):
-    ModelCard(text).validate()
-
-for line in sys.stdin:
-    call = json.loads(line)
-    try:
-        answer = {"value": globals()[call["name"]](*call["arguments"], **call["options"])}
-    except Exception as error:
-        answer = {"error": str(error), "kinds": [kind.__name__ for kind in type(error).__mro__]}
-    answers.write(json.dumps(answer, default=str) + "\\n")
-    answers.flush()
-"""
-
-
-class PublisherError(Exception):
-    """What a call in the publisher's process raised; `kinds` are the names of its classes."""
-
-    def __init__(self, message, kinds):
-        super().__init__(message)
-        self.kinds = kinds
-
-
-class Publisher:
-    def __init__(self, process):
-        self.process = process
-
-    def call(self, name, *arguments, **options):
-        request = {"name": name, "arguments": arguments, "options": options}
-        self.process.stdin.write(json.dumps(request, default=str) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, f"the publisher's process ended with {self.process.wait(10)}"
-        answer = json.loads(line)
-        if "error" in answer:
-            raise PublisherError(answer["error"], answer["kinds"])
-        return answer["value"]
-
-
-@pytest.fixture(scope="module")
-def hub():
-    with HubServer(TOKEN) as server:
-        yield server
-        assert server.state()["unknown"] == []
-
-
-@pytest.fixture(scope="module")
-def publisher(hub, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("publisher")
-    environment = {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(folder / "home"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_TOKEN": TOKEN,
-        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-        "HOME": str(folder / "home"),
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.environ["PATH"],
-        "TMPDIR": str(folder),
-    }
-    with (folder / "stderr").open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PUBLISHER],
-            env=environment,
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        yield Publisher(process)
-        process.stdin.close()
-        try:
-            process.wait(timeout=10)
-        finally:
-            process.kill()
-            process.stdout.close()
-    assert "is not on the loopback" not in (folder / "stderr").read_text()
-
-
-@pytest.fixture
-def by_lfs(hub):
-    """Weights go by LFS in this test, as the real Hub wants them."""
-    hub.take_by_lfs("*.safetensors")
-    yield
-    hub.take_by_lfs()
+MAY_WRITE = "GET /api/models/{repo}/auth-check/write"
 
 
 def contents(folder):
@@ -322,6 +165,12 @@ def test_a_wrong_token_and_a_repository_that_is_not_ours(hub, publisher, make_fo
             publisher.call("push", make_folder(2), repo_id, **options)
         assert "OSError" in caught.value.kinds
         assert hub.state()["repos"] == before
+    # that may read only: nothing tells before something is sent but this question
+    hub.fail(MAY_WRITE, 1, 403)
+    num_calls = len(hub.state()["calls"])
+    with pytest.raises(PublisherError, match="403 Forbidden"):
+        publisher.call("push", make_folder(2), "user/fourth")
+    assert hub.state()["calls"][num_calls:] == [[CREATE, 409], [MAY_WRITE, 403]]
 
 
 def test_a_commit_of_somebody_else_in_between_is_not_undone(hub, publisher, make_folder, tmp_path):

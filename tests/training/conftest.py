@@ -1,8 +1,11 @@
 """A tiny set and a tiny model: two classes that differ in where the apex is brighter."""
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from hub_server import HubServer
+from publisher import TOKEN
 
 from micron_bert_hf import MicronBertConfig, MicronBertForPreTraining, MicronBertImageProcessor
 from micron_bert_hf.data import FramePairs, write_clips
@@ -76,3 +79,17 @@ def make_pretraining_model():
         return MicronBertForPreTraining(MicronBertConfig(**{**fields, **changes}))
 
     return make
+
+
+@pytest.fixture
+def hub_of_this_process(monkeypatch):
+    """A Hub on the loopback, which this process takes for the one there is."""
+    with HubServer(TOKEN) as hub:
+        # read from the environment once, when huggingface_hub was imported
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        constants = {"ENDPOINT": hub.url, "HUGGINGFACE_CO_URL_TEMPLATE": template}
+        for name, value in {**constants, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub
+        assert hub.state()["unknown"] == []

@@ -5,11 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from datasets import Dataset, Features, Image, List, Value
-from hub_server import HubServer
+from huggingface_hub import hf_hub_download
+from publisher import TOKEN
 
 from micron_bert_hf import MicronBertForMicroExpressionClassification, MicronBertImageProcessor
 from micron_bert_hf.data import FramePairs, SeenPeople, read_samples
@@ -92,6 +92,9 @@ def test_the_command_line_overrules_the_file_and_the_file_the_defaults(recipe_fi
         (["--seeds", "[1, 2]"], "`seeds` needs a `protocol`"),
         (["--num_processes", "2"], "`num_processes` needs a `protocol`"),
         (["--protocol", "loso", "--push_to_hub", "a/b"], "it cannot be given together with a `protocol`"),
+        (["--push_to_hub", "a/b"], "`push_to_hub` publishes what is in `output_dir`; it is missing"),
+        (["--push_to_hub", "b", "--output_dir", "out"], "must be named USER/NAME"),
+        (["--private", "true"], "are of what `push_to_hub` publishes"),
         (["--protocol", "loso", "--seeds", "[1, 1]"], "different numbers"),
         (["--ignore_head", "true"], "give `model_name_or_path`"),
     ],
@@ -180,12 +183,13 @@ def test_a_model_that_is_started_from_hands_on_whom_it_has_seen(read, make_pretr
     assert not unknown["is_complete"] and set(unknown["subjects"]) == {"a", "b"}
 
     (start / "provenance.json").write_text(
-        json.dumps({"subjects": {"clips": ["x"], "b": ["s7"]}, "is_complete": True})
+        json.dumps({"subjects": {"clips": ["x"], "b": ["s7"]}, "is_complete": True, "frame_rates": {"clips": [50]}})
     )
     folder = train_classifier(read(*options))
     seen = {"a": ("s0", "s1", "s2"), "b": ("s0", "s7"), "clips": ("x",)}
     assert read_provenance(folder) == SeenPeople(seen)
-    assert json.loads((folder / "provenance.json").read_text())["is_complete"]
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["is_complete"] and provenance["frame_rates"] == {"clips": [50.0]}
     loaded = load_classifier(folder, ("lower", "upper"), seed=0)
     assert loaded.config.classifier_dropout == 0.1
     for name, tensor in pretrained.micron_bert.state_dict().items():
@@ -222,22 +226,23 @@ def test_what_cannot_be_is_one_line_of_error(main, recipe_file, dataset, tmp_pat
         assert error.startswith("run_classification.py: ") and message in error and error.count("\n") == 1
 
 
-def test_the_script_trains_and_pushes(main, recipe_file, dataset, tmp_path, monkeypatch, capsys):
+def test_the_script_trains_and_publishes(
+    main, recipe_file, dataset, hub_of_this_process, tmp_path, monkeypatch, capsys
+):
     options = [recipe_file, "--dataset", dataset, "--output_dir", tmp_path / "out", "--push_to_hub", "user/name"]
-    with HubServer("hf_test") as hub:
-        # read from the environment once, when huggingface_hub was imported
-        for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-        assert main(*options) == 1
-        error = capsys.readouterr().err
-        assert "401" in error and not (tmp_path / "out").exists()  # before the training
+    hub, folder = hub_of_this_process, tmp_path / "out" / "model"
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert main(*options) == 1
+    error = capsys.readouterr().err
+    assert "401" in error and error.count("\n") == 1 and not (tmp_path / "out").exists()  # before the training
 
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        assert main(*options, "--private", "true") == 0
-        repository = hub.state()["repos"]["user/name"]
-        assert hub.state()["unknown"] == []
-    files = set(list(repository["revisions"].values())[-1])
-    assert files == {path.name for path in (tmp_path / "out" / "model").iterdir()} | {".gitattributes"}
-    assert files >= {"model.safetensors", "preprocessor_config.json", "provenance.json", "modeling_micron_bert.py"}
-    assert f"The classifier is in {tmp_path / 'out' / 'model'}" in capsys.readouterr().out
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert main(*options, "--private", "true", "--license", "cc-by-4.0") == 0
+    printed = capsys.readouterr().out
+    assert f"The classifier is in {folder}" in printed and "loaded from the Hub at this commit" in printed
+    repository = hub.state()["repos"]["user/name"]
+    assert repository["private"] and len(repository["revisions"]) == 2
+    files = set(repository["revisions"][repository["branches"]["main"]])
+    assert files == {path.name for path in folder.iterdir()} | {".gitattributes", "README.md"}
+    card = Path(hf_hub_download("user/name", "README.md", cache_dir=tmp_path / "cache")).read_text()
+    assert "license: cc-by-4.0" in card and "| a | 3 |" in card and "Labelled pairs: 16." in card

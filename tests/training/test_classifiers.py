@@ -8,14 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from micron_bert_hf import MicronBertForMicroExpressionClassification
 from micron_bert_hf.data import SeenPeople
-from micron_bert_hf.hub import save_for_hub
-from micron_bert_hf.training import (
-    classifier_from_pretrained,
-    load_classifier,
-    new_classifier,
-    read_provenance,
-    weights_fingerprint,
-)
+from micron_bert_hf.hub import save_for_hub, weights_fingerprint
+from micron_bert_hf.training import classifier_from_pretrained, load_classifier, new_classifier, read_provenance
+from micron_bert_hf.training.classifiers import join_frame_rates, read_frame_rates
 
 
 CLASSES = ("negative", "positive", "surprise")
@@ -126,7 +121,6 @@ def test_who_was_seen_is_read_from_beside_the_weights(tmp_path):
     assert read_provenance("nobody/nothing") == SeenPeople(is_complete=False)  # offline: nobody knows
     whole = '{"subjects": {"a": ["b"]}}'
     for text in (
-        "{",
         "{}",
         '{"subjects": 3, "is_complete": true}',
         '{"subjects": {"a": 1}, "is_complete": true}',
@@ -135,3 +129,18 @@ def test_who_was_seen_is_read_from_beside_the_weights(tmp_path):
         (tmp_path / "provenance.json").write_text(text)
         with pytest.raises(ValueError, match="must hold `subjects`"):
             read_provenance(tmp_path)
+    (tmp_path / "provenance.json").write_text("{")
+    with pytest.raises(ValueError, match="provenance.json is damaged"):
+        read_provenance(tmp_path)
+
+
+def test_frame_rates_are_read_from_beside_the_weights_and_joined(tmp_path):
+    assert read_frame_rates(tmp_path) == read_frame_rates("nobody/nothing") == {}
+    for content, expected in (({}, {}), ({"frame_rates": {"casme2": [200, 100.0]}}, {"casme2": [100.0, 200.0]})):
+        (tmp_path / "provenance.json").write_text(json.dumps(content))
+        assert read_frame_rates(tmp_path) == expected
+    assert join_frame_rates(expected, {"casme2": [200], "smic": {100}}) == {"casme2": [100, 200], "smic": [100]}
+    for rates in (3, {"casme2": 200}, {"casme2": ["fast"]}):
+        (tmp_path / "provenance.json").write_text(json.dumps({"frame_rates": rates}))
+        with pytest.raises(ValueError, match="must hold `frame_rates`"):
+            read_frame_rates(tmp_path)

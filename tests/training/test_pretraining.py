@@ -231,6 +231,7 @@ def test_the_folder_holds_the_model_and_what_it_has_seen(make_pretraining_model,
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["subjects"] == {"unnamed": ["s0", "s1", "s2", "s3"]} and provenance["num_clips"] == 16
     assert provenance["steps"] == 4 and provenance["is_complete"] is True
+    assert provenance["frame_rates"] == {"unnamed": [1.0]}
     assert json.loads((folder / "history.json").read_text()) == result.history
     assert [path.name for path in sorted(folder.glob("checkpoint-*"))] == ["checkpoint-00000004"]
     assert [path.name for path in sorted(folder.glob("pictures/*"))] == ["step-000002.png", "step-000004.png"]
@@ -249,13 +250,14 @@ def test_the_folder_holds_the_model_and_what_it_has_seen(make_pretraining_model,
 def test_what_goes_on_from_a_model_has_seen_whom_it_has_seen(make_pretraining_model, run, tmp_path):
     make_pretraining_model().save_pretrained(tmp_path / "start")
     start = MicronBertForPreTraining.from_pretrained(tmp_path / "start")
-    for number, before in enumerate((None, {"subjects": {"other": ["x"], "unnamed": ["s9"]}, "is_complete": True})):
+    seen = {"subjects": {"other": ["x"], "unnamed": ["s9"]}, "is_complete": True, "frame_rates": {"other": [200]}}
+    for number, before in enumerate((None, seen)):
         if before is not None:
             (tmp_path / "start" / "provenance.json").write_text(json.dumps(before))
         run(start, tmp_path / str(number), max_steps=1)
     unknown, known = (json.loads((tmp_path / name / "provenance.json").read_text()) for name in "01")
     assert unknown["is_complete"] is False and unknown["subjects"] == {"unnamed": ["s0", "s1", "s2", "s3"]}
-    assert known["is_complete"] is True
+    assert known["is_complete"] is True and known["frame_rates"] == {"other": [200.0], "unnamed": [1.0]}
     assert known["subjects"] == {"other": ["x"], "unnamed": ["s0", "s1", "s2", "s3", "s9"]}
 
 

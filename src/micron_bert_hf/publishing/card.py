@@ -114,15 +114,8 @@ def _eval_results(results: Sequence[Result]) -> Iterator[EvalResult]:
 
 def training_subjects(facts: CardFacts) -> dict[str, int]:
     """Dataset -> how many people of it the model has seen; empty where nobody wrote it down."""
-    if facts.folder.provenance is not None:
-        return {name: len(people) for name, people in facts.folder.provenance["subjects"].items()}
-    number = _of_demo(facts).get("num_train_subjects")
-    return {} if number is None else {str(facts.folder.results["dataset"]): number}
-
-
-def _of_demo(facts: CardFacts) -> Mapping[str, Any]:
-    """The demo has no `provenance.json`; whom it learnt from stands in its results."""
-    return (facts.folder.results or {}).get("data") or {}
+    provenance = facts.folder.provenance or {"subjects": {}}
+    return {name: len(people) for name, people in provenance["subjects"].items()}
 
 
 def _introduction(facts: CardFacts) -> str:
@@ -199,11 +192,20 @@ def _inputs(facts: CardFacts) -> str:
             f" {config.patch_size} pixels.",
             f"* **Face crop:** {' and '.join(map(_crop, sorted(crops))) or NOT_WRITTEN}. Both frames are cut by the"
             " same box, from the onset frame: another crop is another task. The model neither finds nor aligns faces.",
-            f"* **Frame rate of the training clips:** {NOT_WRITTEN}. The model sees two frames and no time: which"
-            " frame is onset and which apex is decided by whoever asks. SMIC was recorded at 100, CASME II and SAMM at"
-            " 200 frames a second; at 25 a micro-expression lasts a few frames.",
+            f"* **Frame rate of the training clips:** {_frame_rates(facts)}. The model sees two frames and no time:"
+            " which frame is onset and which apex is decided by whoever asks. SMIC was recorded at 100, CASME II and"
+            " SAMM at 200 frames a second; at 25 a micro-expression lasts a few frames.",
         ]
     )
+
+
+def _frame_rates(facts: CardFacts) -> str:
+    known = (facts.folder.provenance or {}).get("frame_rates", {})
+    parts = []
+    for name in sorted({*training_subjects(facts), *known}):
+        rates = " and ".join(f"{rate:g}" for rate in known.get(name, ()))
+        parts.append(f"{_cell(name)} {f'{rates} frames a second' if rates else NOT_WRITTEN}")
+    return "; ".join(parts) or NOT_WRITTEN
 
 
 def _crop(crop: str) -> str:
@@ -243,7 +245,7 @@ def _training_data(facts: CardFacts) -> str:
         rows.append((name, str(number), kind, terms if known is None or known.url is None else f"{terms} {known.url}"))
     lines.append(_table(("dataset", "people", "rendered or recorded", "licence or terms"), rows))
     provenance = facts.folder.provenance or {}
-    pairs = provenance.get("num_pairs", _of_demo(facts).get("num_train_pairs"))
+    pairs = provenance.get("num_pairs")
     lines.append(f"Labelled pairs: {NOT_WRITTEN if pairs is None else pairs}.")
     if provenance.get("is_complete") is False:
         lines.append(f"There may be others: whom the model it started from had seen, {NOT_WRITTEN}.")

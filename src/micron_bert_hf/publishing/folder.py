@@ -1,5 +1,6 @@
 """The folder to publish: what it may hold, what is read of it, and the complete copy that is sent in its place."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from ..configuration_micron_bert import MicronBertConfig
-from ..hub import REMOTE_CODE, RESULTS_NAME, save_for_hub
+from ..hub import PROVENANCE_NAME, REMOTE_CODE, RESULTS_NAME, save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForMicroExpressionClassification,
@@ -23,12 +24,7 @@ from ..run_files import file_name, read_json, write_json
 from .results import Result, check_result, read_results
 
 
-CARD_NAME, LICENSE_NAME, PROVENANCE_NAME, CONVERSION_NAME = (
-    "README.md",
-    "LICENSE",
-    "provenance.json",
-    "conversion.json",
-)
+CARD_NAME, LICENSE_NAME, CONVERSION_NAME = "README.md", "LICENSE", "conversion.json"
 EVALUATIONS_FOLDER = "evaluations"
 # The files that a publication writes, so that those of an earlier one can be told from a stranger's.
 OWN_PATTERNS = (
@@ -63,7 +59,7 @@ _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors"
 # What a run of pretraining leaves beside its model, and what belongs to a repository: neither read nor sent.
 _LEFT_OUT = (
     r"run\.json|history\.json|summary\.png|pictures|checkpoint-\d+|\.lock|__pycache__"
-    r"|\.git|\.gitattributes|\.gitignore|\.cache"
+    r"|micron-bert-pretraining|\.git|\.gitattributes|\.gitignore|\.cache"
 )
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5")
 
@@ -196,7 +192,17 @@ def _read_provenance(path: Path) -> dict[str, Any] | None:
         and isinstance(content.get("is_complete"), bool)
     ):
         raise ValueError(f"{path} must hold `subjects`, dataset to list of people, and `is_complete`; it does not")
+    rates = {} if content is None else content.get("frame_rates", {})
+    if not (
+        isinstance(rates, dict)
+        and all(isinstance(values, list) and all(map(_is_rate, values)) for values in rates.values())
+    ):
+        raise ValueError(f"{path} has `frame_rates` {rates!r}; expected dataset to list of frames a second")
     return content
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def _read_text(path: Path) -> str | None:
@@ -217,13 +223,13 @@ def write_complete_folder(target: Path, source: ModelFolder, card: str, results:
         model=source.model,
         image_processor=source.image_processor,
         results=without_local_paths(source.results),
+        provenance=without_local_paths(source.provenance),
     )
     (target / CARD_NAME).write_text(card, encoding="utf-8")
     if source.license is not None:
         (target / LICENSE_NAME).write_text(source.license, encoding="utf-8")
-    for name, content in ((PROVENANCE_NAME, source.provenance), (CONVERSION_NAME, source.conversion)):
-        if content is not None:
-            write_json(target / name, without_local_paths(content))
+    if source.conversion is not None:
+        write_json(target / CONVERSION_NAME, without_local_paths(source.conversion))
     others = [result for result in results if not result.is_of_folder]
     if others:
         (target / EVALUATIONS_FOLDER).mkdir()

@@ -50,12 +50,45 @@ def check_repo_id(repo_id: str) -> None:
         raise ValueError(f"the repository must be named USER/NAME, got {repo_id!r}")
 
 
+def make_repository(
+    repo_id: str, *, private: bool = False, repo_type: str = "model", token: str | None = None
+) -> bool:
+    """
+    Make the repository if it is not there; whoever may not push there finds out now, and not after the work.
+
+    Args:
+        private (`bool`): it is to be private.
+        repo_type (`"model"`, `"dataset"` or `"space"`)
+
+    Returns:
+        Whether it is private.
+
+    Raises:
+        ValueError: `repo_id` is not `USER/NAME`.
+        PermissionError: it is to be private, and exists and is public.
+        OSError: no token, or one that may not write there; the Hub refused, or the connection broke.
+    """
+    check_repo_id(repo_id)
+    api = HfApi(token=token)
+    where = {"repo_id": repo_id, "repo_type": repo_type}
+    with _errors_of_the_connection(f"{repo_id} is as it was, or new and empty; run the same again"):
+        # of a Space, until its README.md says what it is
+        space_sdk = "static" if repo_type == "space" else None
+        api.create_repo(**where, private=private, exist_ok=True, space_sdk=space_sdk)
+        api.auth_check(**where, write=True)  # the call above succeeds for a repository that one may only see
+        is_private = bool(api.repo_info(**where).private)
+    if private and not is_private:
+        raise PermissionError(f"{repo_id} exists and is public; nothing was sent. Make it private first.")
+    return is_private
+
+
 def push_folder(
     folder: Path,
     repo_id: str,
     *,
     message: str,
     own_patterns: Sequence[str],
+    names: Sequence[str] | None = None,
     private: bool = False,
     branch: str = DEFAULT_BRANCH,
     tag: str | None = None,
@@ -63,35 +96,32 @@ def push_folder(
     token: str | None = None,
 ) -> PushedCommit:
     """
-    Make the repository and the branch if they are not there, and commit everything in `folder`.
+    Make the repository and the branch if they are not there, and commit what is in `folder`.
 
     `HfApi.upload_folder` may send a folder in several commits; here the branch names the old revision until the last
     byte is there, and then the new one.
 
     Args:
-        own_patterns: what a publication of this kind writes; files of that name that `folder` lacks are deleted.
-        private (`bool`): the repository is made private.
+        own_patterns: what a publication of this kind writes; files of that name that are not sent now are deleted.
+        names (*optional*): of the files to send, with `/`; all of them when absent.
+        private, repo_type: see [`make_repository`].
         tag: must not exist yet; it is not made here.
 
     Raises:
-        PermissionError: it is to be private, and exists and is public.
+        PermissionError: see [`make_repository`].
         ValueError: the tag exists.
         OSError: the Hub refused, or the connection broke; the branch names what it named before, or all of `folder`.
     """
     api = HfApi(token=token)
     where = {"repo_id": repo_id, "repo_type": repo_type}
+    is_private = make_repository(repo_id, private=private, repo_type=repo_type, token=token)
     with _errors_of_the_connection(f"{repo_id} is as it was, or has all of the new revision; run the same again"):
-        space_sdk = "static" if repo_type == "space" else None
-        api.create_repo(**where, private=private, exist_ok=True, space_sdk=space_sdk)
-        is_private = bool(api.repo_info(**where).private)
-        if private and not is_private:
-            raise PermissionError(f"{repo_id} exists and is public; nothing was sent. Make it private first.")
         if tag is not None and tag in {known.name for known in api.list_repo_refs(**where).tags}:
             raise ValueError(f"{repo_id} has a tag {tag} already; nothing was sent. Choose another.")
         if branch != DEFAULT_BRANCH:
             api.create_branch(**where, branch=branch, exist_ok=True)
         before = api.repo_info(**where, revision=branch)
-        names, there = sent_files(folder), {sibling.rfilename for sibling in before.siblings}
+        names, there = names or sent_files(folder), {sibling.rfilename for sibling in before.siblings}
         old = sorted(there - {*names, ".gitattributes"})
         deleted = tuple(name for name in old if any(fnmatch(name, pattern) for pattern in own_patterns))
         commit = api.create_commit(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..hub import RESULTS_NAME
+from ..hub import RESULTS_NAME, weights_fingerprint
 from ..modeling_micron_bert import MicronBertPreTrainedModel
 
 
@@ -136,7 +136,5 @@ def check_results_belong(
 
 
 def _fingerprint(model: MicronBertPreTrainedModel) -> str:
-    # an evaluation loads in float32; and training brings along what only such a result needs
-    from ..training.classifiers import weights_fingerprint
-
+    # an evaluation loads in float32
     return weights_fingerprint(copy.deepcopy(model).float())

@@ -1,5 +1,6 @@
 """Self-supervised pretraining (Accelerate) and fine-tuning of a classifier (Trainer)."""
 
+from ..hub import weights_fingerprint
 from .classification_recipe import ClassificationRecipe, read_classification_recipe, train_classifier
 from .classifiers import (
     check_image_size,
@@ -7,9 +8,9 @@ from .classifiers import (
     load_classifier,
     new_classifier,
     read_provenance,
-    weights_fingerprint,
 )
 from .fine_tuning import FineTuningArguments, FineTuningResult, fine_tune
+from .hub_arguments import HubArguments
 from .optimization import parameter_groups
 from .pretraining import PretrainingArguments, PretrainingResult, RunArguments, pretrain
 from .recipes import PretrainingRecipe, read_recipe
@@ -19,6 +20,7 @@ __all__ = [
     "ClassificationRecipe",
     "FineTuningArguments",
     "FineTuningResult",
+    "HubArguments",
     "PretrainingArguments",
     "PretrainingRecipe",
     "PretrainingResult",

@@ -5,31 +5,30 @@
 
     OUT/training/              see `fine_tune`: what the run goes on from, and history.json
     OUT/model/                 the classifier, ready for `from_pretrained` and the Hub
-    OUT/model/provenance.json  which people it has seen, those of the model it started from among them; written last
+    OUT/model/provenance.json  which people it has seen, those of the model it started from among them
 
-The keys of a recipe are the fields of `LabelledDataArguments`, `StartArguments`, `FineTuningArguments` and
-`ClassificationRunArguments`, nested ones with a dot on the command line; `model` holds fields of `MicronBertConfig`.
+The keys of a recipe are the fields of `LabelledDataArguments`, `StartArguments`, `FineTuningArguments`,
+`ClassificationRunArguments` and `HubArguments`, nested ones with a dot on the command line; `model` holds fields of
+`MicronBertConfig`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from huggingface_hub import HfApi
 
 from ..data import FramePairs, SampleSet, SeenPeople, holdout_subjects, person_ids, read_samples
 from ..data.pairs import process_rows
-from ..hub import save_for_hub
+from ..hub import PROVENANCE_NAME, save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
-from ..run_files import write_json
-from .classifiers import check_image_size, load_classifier, new_classifier, read_provenance
+from .classifiers import check_image_size, load_classifier, new_classifier, read_frame_rates, read_provenance
 from .fine_tuning import FineTuningArguments, fine_tune
+from .hub_arguments import HubArguments
 from .recipes import make_image_processor, make_preset, parse_command_line
-from .run_folder import PROVENANCE_NAME
 
 
 MODEL_NAME, TRAINING_NAME = "model", "training"
@@ -85,8 +84,6 @@ class ClassificationRunArguments:
         seeds (`tuple[int, ...]`, *optional*): with a protocol: each fold is trained once with each; by default `seed`
             alone.
         num_processes (`int`): with a protocol: folds at once.
-        push_to_hub (`str`, *optional*): without a protocol: upload the model to this repository.
-        private (`bool`): a repository that has to be made is not public.
         progress (`bool`)
     """
 
@@ -96,8 +93,6 @@ class ClassificationRunArguments:
     method: str | None = None
     seeds: tuple[int, ...] | None = None
     num_processes: int = 1
-    push_to_hub: str | None = None
-    private: bool = False
     progress: bool = True
 
     def __post_init__(self):
@@ -105,8 +100,6 @@ class ClassificationRunArguments:
             raise ValueError(f"`num_processes` must be at least 1, got {self.num_processes}.")
         if self.seeds is not None and (not self.seeds or len(set(self.seeds)) != len(self.seeds)):
             raise ValueError(f"`seeds` must be one or more different numbers, got {self.seeds}.")
-        if self.protocol is not None and self.push_to_hub is not None:
-            raise ValueError("`push_to_hub` uploads one classifier; it cannot be given together with a `protocol`.")
         of_evaluation = {"seeds": self.seeds, "num_processes": self.num_processes - 1 or None}
         given = [name for name, value in of_evaluation.items() if value is not None]
         if self.protocol is None and given:
@@ -122,6 +115,7 @@ class ClassificationRecipe:
         arguments ([`FineTuningArguments`])
         run ([`ClassificationRunArguments`])
         model (`dict`): fields of [`MicronBertConfig`].
+        hub ([`HubArguments`]): without a protocol.
     """
 
     data: LabelledDataArguments
@@ -129,6 +123,13 @@ class ClassificationRecipe:
     arguments: FineTuningArguments
     run: ClassificationRunArguments
     model: dict[str, Any] = field(default_factory=dict)
+    hub: HubArguments = field(default_factory=HubArguments)
+
+    def __post_init__(self):
+        if self.hub.push_to_hub is not None and self.run.protocol is not None:
+            raise ValueError("`push_to_hub` publishes one classifier; it cannot be given together with a `protocol`.")
+        if self.hub.push_to_hub is not None and self.run.output_dir is None:
+            raise ValueError("`push_to_hub` publishes what is in `output_dir`; it is missing.")
 
     @property
     def method_name(self) -> str:
@@ -200,13 +201,13 @@ def read_classification_recipe(command_line: Sequence[str]) -> ClassificationRec
             standard error; `--help`.
         ValueError: a value out of its range.
     """
-    (data, start, arguments, run), model = parse_command_line(
+    (data, start, arguments, run, hub), model = parse_command_line(
         command_line,
-        (LabelledDataArguments, StartArguments, FineTuningArguments, ClassificationRunArguments),
+        (LabelledDataArguments, StartArguments, FineTuningArguments, ClassificationRunArguments, HubArguments),
         "run_classification.py",
         "Train a Micron-BERT classifier, or evaluate it.",
     )
-    return ClassificationRecipe(data, start, arguments, run, model)
+    return ClassificationRecipe(data, start, arguments, run, model, hub)
 
 
 def pairs_of_samples(samples: SampleSet, image_processor: MicronBertImageProcessor) -> FramePairs:
@@ -234,10 +235,6 @@ def train_classifier(recipe: ClassificationRecipe) -> Path:
     run, arguments = recipe.run, recipe.arguments
     if run.output_dir is None:
         raise ValueError("--output_dir is missing: nothing would be kept")
-    is_main_process = PartialState().is_main_process
-    if run.push_to_hub is not None and is_main_process:
-        # a token that may not write is told of now, and not after the training
-        HfApi().create_repo(run.push_to_hub, private=run.private, exist_ok=True)
     samples = recipe.read_samples()
     model, image_processor = recipe.make_model(samples.label_names, arguments.seed), recipe.make_image_processor()
     check_image_size(image_processor, model.config)
@@ -254,32 +251,28 @@ def train_classifier(recipe: ClassificationRecipe) -> Path:
         progress=run.progress,
     )
     folder = run.output_dir / MODEL_NAME
-    if is_main_process:
-        if not (folder / PROVENANCE_NAME).exists():
-            save_for_hub(folder, model=model, image_processor=image_processor)
-            _write_provenance(folder, recipe, samples)
-        if run.push_to_hub is not None:
-            HfApi().upload_folder(
-                repo_id=run.push_to_hub, folder_path=folder, commit_message="Upload a Micron-BERT classifier"
-            )
+    if PartialState().is_main_process and not (folder / PROVENANCE_NAME).exists():
+        provenance = _provenance(recipe, samples)
+        save_for_hub(folder, model=model, image_processor=image_processor, provenance=provenance)
     PartialState().wait_for_everyone()
     return folder
 
 
-def _write_provenance(folder: Path, recipe: ClassificationRecipe, samples: SampleSet) -> None:
+def _provenance(recipe: ClassificationRecipe, samples: SampleSet) -> dict[str, Any]:
     """What an evaluation must know of the model: who was in its training."""
+    start = recipe.start.model_name_or_path
     own: dict[str, set[str]] = {}
     for dataset, subject in zip(samples.datasets, samples.subject_ids):
         own.setdefault(dataset, set()).add(subject)
     seen = recipe.seen_people().union(SeenPeople({dataset: tuple(people) for dataset, people in own.items()}))
-    content: Mapping[str, Any] = {
+    return {
         "dataset": recipe.data.dataset,
         "label_map": samples.label_map,
         "crop": samples.crop,
         "fingerprint": samples.fingerprint,
         "num_pairs": len(samples),
         **asdict(seen),
-        "started_from": recipe.start.model_name_or_path,
+        "frame_rates": {} if start is None else read_frame_rates(start),
+        "started_from": start,
         "arguments": asdict(recipe.arguments),
     }
-    write_json(folder / PROVENANCE_NAME, content)

@@ -4,8 +4,6 @@ model = load_classifier("OUT", ("negative", "positive", "surprise"), seed=0)
 seen = read_provenance("OUT")  # SeenPeople({"mer-synth-v1-pretrain": ("s0000", ...)}, is_complete=True)
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from ..configuration_micron_bert import MicronBertConfig
 from ..data import SeenPeople
-from ..hub import load_whole
+from ..hub import PROVENANCE_NAME, load_whole
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForMicroExpressionClassification,
@@ -25,7 +23,7 @@ from ..modeling_micron_bert import (
     MicronBertModel,
     MicronBertPreTrainedModel,
 )
-from .run_folder import PROVENANCE_NAME
+from ..run_files import read_json
 
 
 # What a folder may hold, by the name that `save_pretrained` leaves in its config.
@@ -126,22 +124,52 @@ def read_provenance(name_or_path: str | os.PathLike) -> SeenPeople:
     Raises:
         ValueError: the file does not say whom, or whether they are all.
     """
+    content, path = _read_provenance(name_or_path)
+    if content is None:
+        return SeenPeople(is_complete=False)
+    try:
+        subjects = {dataset: tuple(sorted(people)) for dataset, people in content["subjects"].items()}
+        return SeenPeople(subjects, content["is_complete"] is True)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must hold `subjects`, dataset to subjects, and `is_complete`; it does not: {error!r}."
+        ) from error
+
+
+def read_frame_rates(name_or_path: str | os.PathLike) -> dict[str, list[float]]:
+    """
+    Frames a second of the clips a saved model has seen, dataset -> different rates, sorted, as `provenance.json`
+    beside its weights says; a dataset is missing where nobody knows.
+
+    Args:
+        name_or_path: a folder, or a repository on the Hub.
+
+    Raises:
+        ValueError: the file says something else.
+    """
+    content, path = _read_provenance(name_or_path)
+    try:
+        rates = {} if content is None else content.get("frame_rates", {})
+        return {dataset: sorted(map(float, values)) for dataset, values in rates.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} must hold `frame_rates`, dataset to numbers; it does not: {error!r}.") from error
+
+
+def join_frame_rates(*parts: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Of all parts together, as of [`read_frame_rates`]."""
+    names = sorted({name for part in parts for name in part})
+    return {name: sorted({float(rate) for part in parts for rate in part.get(name, ())}) for name in names}
+
+
+def _read_provenance(name_or_path: str | os.PathLike) -> tuple[Any, Path]:
+    """Content of the file, `None` if there is none, and where it is."""
     path = Path(name_or_path) / PROVENANCE_NAME
     if not Path(name_or_path).is_dir():
         try:
             path = Path(hf_hub_download(os.fspath(name_or_path), PROVENANCE_NAME))
         except EntryNotFoundError:  # also offline, for a file that is not in the cache
-            return SeenPeople(is_complete=False)
-    if not path.exists():
-        return SeenPeople(is_complete=False)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        subjects = {dataset: tuple(sorted(people)) for dataset, people in content["subjects"].items()}
-        return SeenPeople(subjects, content["is_complete"] is True)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} must hold `subjects`, dataset to subjects, and `is_complete`; it does not: {error!r}."
-        ) from error
+            return None, path
+    return read_json(path), path
 
 
 def check_image_size(image_processor: MicronBertImageProcessor, config: MicronBertConfig) -> None:
@@ -152,15 +180,6 @@ def check_image_size(image_processor: MicronBertImageProcessor, config: MicronBe
     size = image_processor.size["height"], image_processor.size["width"]
     if size != config.image_height_width:
         raise ValueError(f"The image processor makes {size}, the model takes {config.image_height_width}.")
-
-
-def weights_fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 over every parameter and saved buffer: name, dtype, shape and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _with_labels(config: MicronBertConfig, label_names: Sequence[str], **config_fields: Any) -> MicronBertConfig:

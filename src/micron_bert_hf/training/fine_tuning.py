@@ -31,9 +31,9 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ..data import ClassificationCollator, FramePairs, PairAugmentation, check_subjects_disjoint
+from ..hub import weights_fingerprint
 from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
 from .checkpoints import MANIFEST_NAME, read_step
-from .classifiers import weights_fingerprint
 from .losses import balanced_class_weights, cross_entropy_losses, focal_losses, logit_adjusted_losses
 from .optimization import layer_decay_groups, weight_average_decay_at
 from .run_folder import RunFolder

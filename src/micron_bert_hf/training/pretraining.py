@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch.utils.data import DataLoader
@@ -46,7 +47,7 @@ from ..modeling_micron_bert import (
     teacher_temperature_at_epoch,
 )
 from .checkpoints import load_checkpoint, read_history, save_checkpoint
-from .classifiers import check_image_size, read_provenance
+from .classifiers import check_image_size, join_frame_rates, read_frame_rates, read_provenance
 from .interruption import StopRequest, ignore_signals
 from .monitoring import CollapseMonitor, Stopwatch, teacher_entropy, teacher_sharpness, token_variance
 from .optimization import (
@@ -550,9 +551,19 @@ class _Pretraining:
             "num_clips": self.index.total_clips,
             "num_frames": self.index.num_frames,
             **asdict(seen),
+            "frame_rates": join_frame_rates(read_frame_rates(start) if start else {}, self._frame_rates()),
             "steps": self.num_steps,
             "pairs_per_step": self.pairs_per_step,
         }
+
+    def _frame_rates(self) -> dict[str, set[float]]:
+        """Of the clips, by dataset."""
+        rates: dict[str, set[float]] = {}
+        for shard in self.index.shards:
+            table = pq.read_table(self.clips / shard, columns=["dataset", "fps"])
+            for dataset, rate in zip(table["dataset"].to_pylist(), table["fps"].to_pylist()):
+                rates.setdefault(dataset, set()).add(rate)
+        return rates
 
     def _say_what_will_happen(self, start_step: int) -> None:
         arguments, accelerator = self.arguments, self.accelerator

@@ -4,8 +4,8 @@
     model = recipe.make_model()
     pretrain(model, recipe.make_image_processor(), recipe.find_clips(), recipe.arguments, recipe.run)
 
-The keys of a recipe are the fields of `DataArguments`, `PretrainingArguments` and `RunArguments`, nested ones with a
-dot on the command line (`--distance.low 30`); `model` holds fields of `MicronBertConfig`.
+The keys of a recipe are the fields of `DataArguments`, `PretrainingArguments`, `RunArguments` and `HubArguments`,
+nested ones with a dot on the command line (`--distance.low 30`); `model` holds fields of `MicronBertConfig`.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from huggingface_hub.constants import HF_HOME
 from jsonargparse import ArgumentParser
 from transformers import set_seed
@@ -22,6 +23,7 @@ from transformers import set_seed
 from ..configuration_micron_bert import MicronBertConfig
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import MicronBertForPreTraining
+from .hub_arguments import HubArguments
 from .pretraining import PretrainingArguments, RunArguments
 
 
@@ -57,12 +59,14 @@ class PretrainingRecipe:
         arguments ([`PretrainingArguments`])
         run ([`RunArguments`])
         model (`dict`): fields of [`MicronBertConfig`].
+        hub ([`HubArguments`])
     """
 
     data: DataArguments
     arguments: PretrainingArguments
     run: RunArguments
     model: dict[str, Any] = field(default_factory=dict)
+    hub: HubArguments = field(default_factory=HubArguments)
 
     def make_model(self) -> MicronBertForPreTraining:
         """
@@ -123,13 +127,13 @@ def read_recipe(command_line: Sequence[str]) -> PretrainingRecipe:
             standard error; `--help`.
         ValueError: a value out of its range.
     """
-    (data, arguments, run), model = parse_command_line(
+    (data, arguments, run, hub), model = parse_command_line(
         command_line,
-        (DataArguments, PretrainingArguments, RunArguments),
+        (DataArguments, PretrainingArguments, RunArguments, HubArguments),
         "run_pretraining.py",
         "Pretrain Micron-BERT on clips.",
     )
-    return PretrainingRecipe(data, arguments, run, model)
+    return PretrainingRecipe(data, arguments, run, model, hub)
 
 
 def parse_command_line(
@@ -178,7 +182,8 @@ def make_preset(parameters: "SetParameters", progress: bool) -> Path:
 
     folder = Path(HF_HOME) / "micron_bert_hf" / f"{parameters.name}-{fingerprint(parameters)}"
     if not (folder / PARAMETERS_NAME).exists():  # the folder appears when it is whole
-        if PartialState().num_processes > 1:
+        # on CPUs found as `Accelerator` finds it
+        if PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).num_processes > 1:
             raise ValueError(
                 f"{parameters.name} is not made yet, and rendering it while other ranks wait would run into their"
                 f" time-out. Start this recipe once with one process, or `micron-bert synthesize FOLDER --preset"

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from ..data import denormalize_frames
-from ..hub import save_for_hub
+from ..hub import PROVENANCE_NAME, save_for_hub
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..locks import folder_lock
 from ..modeling_micron_bert import (
@@ -38,7 +38,7 @@ from ..visualization import displacement_figure, pretraining_summary_figure, rec
 from .checkpoints import HISTORY_NAME, finished_checkpoints, remove_partial
 
 
-IDENTITY_NAME, PROVENANCE_NAME = "run.json", "provenance.json"
+IDENTITY_NAME = "run.json"
 WEIGHTS_NAME = "model.safetensors"
 _MODEL_PARTIAL = ".model.partial"
 # Rows of the picture of reconstructions.
