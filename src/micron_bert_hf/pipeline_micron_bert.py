@@ -14,7 +14,7 @@ from transformers import Pipeline
 
 # The entry point by which an installed package says that it reads videos: this file cannot import it.
 VIDEO_READERS = "micron_bert_hf.videos"
-HOW_TO_READ_VIDEOS = "pip install 'micron-bert-hf[video,faces]'. A frame pair needs neither."
+HOW_TO_READ_VIDEOS = "pip install 'micron-bert-hf[spotting]'. A frame pair does not need it."
 
 
 def is_video(inputs: Any) -> bool:

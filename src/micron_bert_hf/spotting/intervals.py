@@ -51,7 +51,7 @@ class SpottingOptions:
 
 
 # Of a curve by the model's attention.
-ATTENTION_OPTIONS = SpottingOptions(least_change=0.0, contrast=2.5)
+ATTENTION_OPTIONS = SpottingOptions(least_change=0.0, contrast=1.5)
 # Share of a peak's height that another must reach to be nearly as high. Ours.
 NEARLY = 0.6
 
