@@ -1,5 +1,5 @@
 """
-`python -m benchmarks`: measure, write results/cpu.json, render the table into the README. About 15 minutes on 2 cores.
+`python -m benchmarks`: measure, write results/cpu.json, render the tables. About 15 minutes on 2 cores.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def run() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--render-only", action="store_true", help="Only render the stored results into the README.")
+    parser.add_argument("--render-only", action="store_true", help="Only render what is stored.")
     file = RESULTS / "cpu.json"
     if not parser.parse_args().render_only:
         file.parent.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """`python -m benchmarks.conversion`: how fast a release is converted, and whether memory stays flat.
 
-Writes results/conversion.json and renders the README. About 8 minutes on 2 cores. The release is a small one in CASME
+Writes results/conversion.json and renders its table. About 8 minutes on 2 cores. The release is a small one in CASME
 II's layout, of 10,000 frames of 640 x 480 (JPEG of quality 95) with a synthetic face each.
 """
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.pretraining`: what pretraining costs around its matrix products, and what scale would cost.
 
-Writes results/pretraining.json and renders the tables of the README and of docs/scale.md. About 15 minutes on 2 cores.
+Writes results/pretraining.json and renders its tables. About 15 minutes on 2 cores.
 Every ratio is of interleaved runs in one process; the frames are synthetic faces, 224 pixels, JPEG of quality 95.
 """
 

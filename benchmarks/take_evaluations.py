@@ -1,4 +1,4 @@
-"""`python -m benchmarks.take_evaluations REFERENCE FOLDER ...`: let the README tell of these evaluations.
+"""`python -m benchmarks.take_evaluations REFERENCE FOLDER ...`: let README and docs tell of these evaluations.
 
     python -m benchmarks.take_evaluations results-dis-flow results-majority results-windowed
     python -m benchmarks.take_evaluations --ablation ablation

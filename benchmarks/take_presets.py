@@ -1,4 +1,4 @@
-"""`python -m benchmarks.take_presets FOLDER ...`: let the README tell of the baselines of these synthetic sets."""
+"""`python -m benchmarks.take_presets FOLDER ...`: let the docs tell of the baselines of these synthetic sets."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.take_probe OUT`: let the README tell of this pretraining run and its linear probe."""
+"""`python -m benchmarks.take_probe OUT`: let the docs tell of this pretraining run and its linear probe."""
 
 import json
 import os

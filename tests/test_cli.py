@@ -1,16 +1,31 @@
 """The command line as a person meets it: help, exit statuses, one line instead of a traceback."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from datasets import Dataset, Features, Value
 from datasets import Image as HubImage
 from PIL import Image
+
+from micron_bert_hf import cli
+from micron_bert_hf.spotting import commands
 
 
 def run(*arguments, cwd=None, before=""):
     code = f"{before}\nfrom micron_bert_hf.cli import main\nmain()"
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+def run_here(monkeypatch, capsys, *arguments):
+    """In this process; exit status, and what stands on standard output and on standard error."""
+    monkeypatch.setattr(sys, "argv", ["micron-bert", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code, *capsys.readouterr()
 
 
 def test_each_command_has_a_help_page_with_an_example():
@@ -45,20 +60,96 @@ for command in sys.argv[1:]:
         assert end and f"micron-bert {command} " in page.replace("Usage: micron-bert", ""), command
 
 
-def test_usage_errors_exit_with_2():
-    assert run("convert").returncode == 2
-    assert run("no-such-command").returncode == 2
+def test_usage_errors_exit_with_2(monkeypatch, capsys):
+    assert run_here(monkeypatch, capsys, "convert")[0] == 2
+    assert run_here(monkeypatch, capsys, "no-such-command")[0] == 2
 
 
-def test_demo_refuses_a_foreign_folder_before_any_work(tmp_path):
+def test_debug_shows_the_traceback_of_what_else_is_one_line(monkeypatch, capsys):
+    assert run_here(monkeypatch, capsys, "spot", "absent.mp4") == (
+        1,
+        "",
+        "micron-bert: there is no file or folder absent.mp4\n",
+    )
+    code, out, error = run_here(monkeypatch, capsys, "--debug", "spot", "absent.mp4")
+    assert (code, out) == (1, "") and error.startswith("Traceback (most recent call last):\n")
+    assert error.endswith("\nFileNotFoundError: there is no file or folder absent.mp4\n")
+    assert "spotting/video.py" in error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\n\n  lines\n"), "two lines"),
+        (OSError(28, "No space left on device", "out"), "[Errno 28] No space left on device: 'out'"),
+        (MemoryError("8 GiB"), "not enough memory: 8 GiB"),
+        (
+            ModuleNotFoundError("No module named 'av'"),
+            "No module named 'av'; pip install 'micron-bert-hf[all]' brings",
+        ),
+        (
+            KeyError("label"),
+            "this is a fault of micron-bert: KeyError: 'label'. Please report what `micron-bert --debug`",
+        ),
+        (RuntimeError(), "this is a fault of micron-bert: RuntimeError: RuntimeError. Please report"),
+    ],
+)
+def test_every_error_is_one_line_that_says_whose_it_is(monkeypatch, capsys, error, line):
+    """A command that fails in this way stands in for those that might."""
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(commands, "spot", fail)
+    code, _, said = run_here(monkeypatch, capsys, "spot", "a.mp4")
+    assert code == 1 and said.startswith(f"micron-bert: {line}") and said.endswith("\n") and said.count("\n") == 1
+    code, _, said = run_here(monkeypatch, capsys, "--debug", "spot", "a.mp4")
+    assert code == 1 and said.startswith("Traceback") and type(error).__name__ in said
+
+
+def test_ctrl_c_is_one_line_and_130(tmp_path):
+    """While it works; the bar on standard error says that it does."""
+    code = "from micron_bert_hf.cli import main; main()"
+    command = [sys.executable, "-c", code, "synthesize", str(tmp_path / "faces"), "--image-size", "64"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = ""
+            while "synthetic faces:" not in said:
+                character = process.stderr.read(1)
+                assert character, said
+                said += character
+            process.send_signal(signal.SIGINT)
+            out, rest = process.communicate(timeout=60)
+        finally:
+            process.kill()  # else a process that went on would be waited for
+    assert process.returncode == 130 and out == ""
+    assert "Traceback" not in rest and rest.endswith("micron-bert: interrupted\n")
+
+
+def test_bash_completes_commands():
+    """The script that `--show-completion` prints, sourced, and what <TAB> then does after `micron-bert pre`."""
+    session = r"""
+source <(micron-bert --show-completion)
+COMP_WORDS=(micron-bert pre) COMP_CWORD=1
+$(complete -p micron-bert | sed 's/.*-F \([^ ]*\) .*/\1/') micron-bert pre micron-bert
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "--norc", "-c", session], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert done.stdout.split() == ["prepare-clips", "predict"], done.stderr
+
+
+def test_demo_refuses_a_foreign_folder_before_any_work(tmp_path, monkeypatch, capsys):
     foreign = tmp_path / "demo_output" / "model"
     foreign.mkdir(parents=True)
     (foreign / "thesis.txt").write_text("mine")
     (tmp_path / "demo_output" / "results.json").write_text("{}")
-    done = run("demo", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "thesis.txt" in done.stderr and "Traceback" not in done.stderr
-    assert "Rendering" not in done.stdout
+    monkeypatch.chdir(tmp_path)
+    code, out, error = run_here(monkeypatch, capsys, "demo")
+    assert code == 1 and out == ""
+    assert "thesis.txt" in error and "Traceback" not in error
     assert (tmp_path / "demo_output" / "results.json").exists()
 
 

@@ -278,6 +278,29 @@ def test_predict_says_that_nothing_moved(model, tmp_path, monkeypatch, capsys):
     assert code == 0 and "Nothing moved: there is no expression to name." in out and "%" not in out
 
 
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_a_video_that_is_too_short_says_so(count, expression, model, tmp_path, monkeypatch, capsys):
+    """Figure and video are drawn all the same."""
+    frames, *_ = expression
+    write_video(tmp_path / "a.mp4", frames[:count])
+    saved = ("--save-figure", tmp_path / "f.png", "--save-video", tmp_path / "c.mp4")
+    code, out, _ = run(monkeypatch, capsys, "predict", tmp_path / "a.mp4", "--model", model, *saved)
+    assert code == 0 and "note: too short for frames to be compared over 0.24 s" in out
+    with av.open(str(tmp_path / "c.mp4")) as container:
+        assert len(list(container.decode(video=0))) == count
+
+
+def test_predict_says_that_there_is_no_face(model, tmp_path, monkeypatch, capsys):
+    for name, seed in (("a", 0), ("b", 1)):
+        noise = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{name}.png")
+    pair = (tmp_path / "a.png", tmp_path / "b.png", "--model", model)
+    code, out, _ = run(monkeypatch, capsys, "predict", *pair)
+    assert code == 0 and out.startswith("note: no face on onset, centre square used\n")
+    code, out, _ = run(monkeypatch, capsys, "predict", *pair, "--format", "json")
+    assert json.loads(out)["notes"] == ["no face on onset, centre square used"]
+
+
 def test_predict_of_a_pair(expression, model, tmp_path, monkeypatch, capsys):
     frames, onset, apex, _ = expression
     for name, place in (("onset", onset), ("apex", apex)):

@@ -100,12 +100,13 @@ def _predict_pair(sources: Sequence[Path], model: str, output_format: str, figur
         caption = "" if moved else "nothing moved: the probabilities say nothing"
         _save_pair_figure(recognize, found, figure, caption)
     if output_format == "json":
-        answer = {"moved": moved, "change": found.change, "scores": dict(found.scores)}
+        answer = {"notes": found.notes, "moved": moved, "change": found.change, "scores": dict(found.scores)}
         return json.dumps({"onset": str(sources[0]), "apex": str(sources[1]), **answer}, indent=2)
     if output_format == "csv":
         rows = [(str(sources[0]), str(sources[1]), moved, found.change, *found.scores.values())]
         return _csv(("onset", "apex", "moved", "change", *found.scores), rows)
-    lines = [f"moved {found.change:.2f} px of a 224-px face (counts from {recognize.options.least_change:.2f})"]
+    lines = [f"note: {note}" for note in found.notes]
+    lines += [f"moved {found.change:.2f} px of a 224-px face (counts from {recognize.options.least_change:.2f})"]
     if not moved:
         return "\n".join([*lines, "Nothing moved: there is no expression to name."])
     return "\n".join([*lines, *(f"{label:16}{score:7.1%}" for label, score in found.scores.items())])
@@ -125,7 +126,7 @@ def _spot(
     found = recognize.expressions(video, curve)
     if figure is not None or clip is not None:
         _draw(recognize, video, curve, found, figure, clip, progress)
-    notes = [*curve.alignment.notes, *([video.problem] if video.problem else [])]
+    notes = [*curve.notes, *([video.problem] if video.problem else [])]
     if output_format == "json":
         expressions = [item.as_json() for item in found]
         answer = {"source": str(source), "notes": notes, "unit_of_change": curve.unit, "expressions": expressions}

@@ -58,6 +58,8 @@ class FoundExpression:
         scores (`Mapping[str, float]`): label -> probability, best first; empty without a classifier.
         maps (`Mapping[str, np.ndarray]`): `diagonal_attention` and `patch_of_interest` of onset and apex.
         frames (`tuple[np.ndarray, np.ndarray]`): the aligned onset and apex, `(S, S, 3)` uint8.
+        notes (`tuple[str, ...]`): what there is to know of the face, such as that none was found and the middle of the
+            frame was taken; those of a whole video are in [`MovementCurve`]'s `notes`.
     """
 
     onset: int
@@ -70,6 +72,7 @@ class FoundExpression:
     scores: Mapping[str, float] = field(default_factory=dict)
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     frames: tuple[np.ndarray, np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -113,6 +116,13 @@ class MovementCurve:
     values: np.ndarray
     unit: str
     alignment: FaceAlignment
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to know of the face, and of a video in which nothing could be compared."""
+        if np.isfinite(self.values).any():
+            return self.alignment.notes
+        return (*self.alignment.notes, f"too short for frames to be compared over {LAG_SECONDS} s")
 
 
 @dataclass(frozen=True)
@@ -217,7 +227,7 @@ class MicroExpressionRecognizer:
         before, after = (self._flow.prepare(frame) for frame in pair)
         scores, maps = self._answer(pair)
         change = float(movement_score(self._flow.movement(before, after, before)))
-        return FoundExpression(0, 1, 1, 0.0, 1.0, 1.0, change, scores, maps, pair)
+        return FoundExpression(0, 1, 1, 0.0, 1.0, 1.0, change, scores, maps, pair, alignment.notes)
 
     def still_diagonal_attention(self, found: FoundExpression) -> np.ndarray:
         """`(rows, columns)`: what the diagonal attention would be had nothing moved, of the onset with itself."""

@@ -1,5 +1,6 @@
 """Frames with their times, from a video file, a folder of frames, a list of frames or an array: one at a time."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Video:
     """
 
     def __init__(self, source: Any, fps: float | None = None):
-        if fps is not None and not fps > 0:
-            raise ValueError(f"`fps` must be above 0, got {fps}")
+        if fps is not None and not 0 < fps < math.inf:
+            raise ValueError(f"`fps` must be above 0 and finite, got {fps}")
         self.problem: str | None = None
         self._fps = fps
         if isinstance(source, (str, os.PathLike)):
@@ -76,9 +77,10 @@ class Video:
             if size is None:
                 size = frame.pixels.shape
             if frame.pixels.shape != size:
+                where = "" if self._path is None else f"{self._path}: "
                 raise ValueError(
-                    f"frame {frame.number} has {frame.pixels.shape[1]} x {frame.pixels.shape[0]} pixels, the first"
-                    f" one {size[1]} x {size[0]}"
+                    f"{where}frame {frame.number} has {frame.pixels.shape[1]} x {frame.pixels.shape[0]} pixels, the"
+                    f" first one {size[1]} x {size[0]}"
                 )
             yield frame
         if size is None:

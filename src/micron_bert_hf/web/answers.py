@@ -62,6 +62,7 @@ def pair_answer(recognize: MicroExpressionRecognizer, onset: Path, apex: Path) -
     least = recognize.options.least_change
     moved = found.change >= least
     note = f"The face moved by {found.change:.2f} pixels of a face 224 pixels wide; from {least:.2f} on it counts."
+    note = " ".join([note, *(f"Note: {text}." for text in found.notes)])
     pictures = [
         picture(picture_url(found.frames[0]), "Onset", "as found and aligned"),
         picture(picture_url(found.frames[1]), "Apex", "aligned likewise"),
@@ -71,7 +72,7 @@ def pair_answer(recognize: MicroExpressionRecognizer, onset: Path, apex: Path) -
         pictures += _maps(recognize, found)
     else:
         parts = [verdict(NOTHING_MOVED, f"{note} There is no expression to name.")]
-    answer = {"moved": moved, "change": found.change, "scores": dict(found.scores) if moved else {}}
+    answer = {"notes": found.notes, "moved": moved, "change": found.change, "scores": dict(found.scores) if moved else {}}
     link = download(json.dumps(answer, indent=2), "micro-expression.json", "Download as JSON")
     return "".join([*parts, f'<div class="pictures">{"".join(pictures)}</div>', link])
 
@@ -100,7 +101,7 @@ def clip_answer(recognize: MicroExpressionRecognizer, path: Path) -> ClipAnswer:
     curve = recognize.curve(video)
     found = recognize.expressions(video, curve)
     frames, num_frames, shown = _frames(recognize, video, curve, found)
-    notes = [*curve.alignment.notes, *([video.problem] if video.problem else [])]
+    notes = [*curve.notes, *([video.problem] if video.problem else [])]
     answer = {"source": path.name, "notes": notes, "expressions": [item.as_json() for item in found]}
     link = download(json.dumps(answer, indent=2), "micro-expressions.json", "Download as JSON")
     return ClipAnswer("".join([*_found(recognize, curve, found, notes), link]), frames, num_frames, shown)
