@@ -12,6 +12,7 @@ A video is read twice: once for the curve of movement, with a quarter of a secon
 frames of what was found. The face is found on the first frame that shows one, and every frame is warped alike.
 """
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from .intervals import (
 from .video import Video, VideoFrame
 
 
+logger = logging.getLogger(__name__)
 # Frames a second that are compared; of faster videos some are passed over. Ours: a micro-expression has ten then.
 COMPARED_FPS = 60.0
 # How long, and how often, a face is looked for at the beginning (seconds), and side of the aligned frames. Ours.
@@ -119,7 +121,9 @@ class MovementCurve:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to know of the face, and of a video in which nothing could be compared."""
+        """What there is to know of the face, and why nothing can have been spotted."""
+        if self.alignment.face is None:
+            return (*self.alignment.notes, "without a face nothing is spotted")
         if np.isfinite(self.values).any():
             return self.alignment.notes
         return (*self.alignment.notes, f"too short for frames to be compared over {LAG_SECONDS} s")
@@ -185,16 +189,25 @@ class MicroExpressionRecognizer:
             source, fps: see [`Video`].
 
         Returns:
-            What was found, in the order of time; nothing if nothing moved.
+            What was found, in the order of time; nothing if nothing moved. What there is to know of the face and of a
+            damaged video goes to the log.
 
         Raises:
             FileNotFoundError, ValueError: see [`Video`].
         """
         video = Video(source, fps)
-        return self.expressions(video, self.curve(video, progress))
+        curve = self.curve(video, progress)
+        for note in (*curve.notes, *([video.problem] if video.problem else [])):
+            logger.warning("%s", note)
+        return self.expressions(video, curve)
 
     def expressions(self, video: Video, curve: MovementCurve) -> list[FoundExpression]:
-        """What a curve of this video shows: the second reading, of the frames that are needed."""
+        """
+        What a curve of this video shows: the second reading, of the frames that are needed. Without a face nothing:
+        what moves then is something else.
+        """
+        if curve.alignment.face is None:
+            return []
         intervals = pick_intervals(curve.values, curve.seconds, self.options)
         wanted = {curve.numbers[place] for interval in intervals for place in (interval.onset, interval.apex)}
         frames = {frame.number: frame.pixels for frame in self.aligned_frames(video, curve, wanted)}

@@ -72,7 +72,12 @@ def pair_answer(recognize: MicroExpressionRecognizer, onset: Path, apex: Path) -
         pictures += _maps(recognize, found)
     else:
         parts = [verdict(NOTHING_MOVED, f"{note} There is no expression to name.")]
-    answer = {"notes": found.notes, "moved": moved, "change": found.change, "scores": dict(found.scores) if moved else {}}
+    answer = {
+        "notes": found.notes,
+        "moved": moved,
+        "change": found.change,
+        "scores": dict(found.scores) if moved else {},
+    }
     link = download(json.dumps(answer, indent=2), "micro-expression.json", "Download as JSON")
     return "".join([*parts, f'<div class="pictures">{"".join(pictures)}</div>', link])
 
