@@ -3,7 +3,7 @@
     python -m benchmarks.inference demo_output/model
 
 MODEL is a classifier's folder; beside it a classifier of the default size is measured, whose weights are random, for
-the budgets of issue 7. About 10 minutes on 2 cores, most of it for a film of ten minutes.
+what we aimed at. About 10 minutes on 2 cores, most of it for a film of ten minutes.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from micron_bert_hf.spotting.recognizer import ALIGNED_SIZE
 from micron_bert_hf.synthetic import generate_micro_expressions
 
 
-# Of issue 7.
+# What we aimed at.
 BUDGETS = {"import_ratio": 1.1, "pair_ratio": 1.3, "clip_seconds": 3.0, "extra_bytes": 300e6}
 SEED, RUNS, IMPORT_RUNS = 0, 9, 5
 FRAME_HEIGHT, FRAME_WIDTH, CLIP_FRAMES, CLIP_FPS, FACE_SIZE = 480, 640, 70, 50, 400

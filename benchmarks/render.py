@@ -33,6 +33,7 @@ PLACES = {
     "spotting": ("docs/spotting.md",),
     "bench": ("docs/speed.md",),
     "export": ("docs/publishing.md",),
+    "inference": ("docs/speed.md",),
     "scale": ("docs/scale.md",),
     "formats": ("docs/scale.md",),
     "engines": ("docs/scale.md",),
@@ -74,6 +75,8 @@ def sections() -> dict[str, str]:
         texts["spotting"] = spotting(spotted)
     if (RESULTS / "export.json").exists():
         texts["export"] = export(json.loads((RESULTS / "export.json").read_text()))
+    if (RESULTS / "inference.json").exists():
+        texts["inference"] = inference(json.loads((RESULTS / "inference.json").read_text()))
     measured, formats = (RESULTS / f"{name}.json" for name in ("pretraining", "clip_formats"))
     if measured.exists() and formats.exists():
         results, formats = json.loads(measured.read_text()), json.loads(formats.read_text())
@@ -200,6 +203,42 @@ def _commit(results: dict) -> str:
     """Short, and whether the tree was changed since."""
     commit = results["commit"] or "unknown"
     return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
+def inference(results: dict) -> str:
+    """What a user of a model waits for, beside what was aimed at."""
+    budgets, models, height_width = results["budgets"], results["models"], results["frame_size"]
+    imports, memory = results["imports"]["over_modeling_utils"], results["memory"]
+    minutes = max(memory["frames"]) / memory["fps"] / 60
+
+    def ratio(found: dict) -> str:
+        return f"{found['median']:.2f}x ({found['range'][0]:.2f} ... {found['range'][1]:.2f})"
+
+    rows = [
+        ["import, over transformers' own modeling utilities", ratio(imports), f"{budgets['import_ratio']['budget']}x"],
+        [
+            "a pair with its face found and aligned, over the model alone",
+            ratio(models["default"]["pair"]["over_model"]),
+            f"{budgets['pair_ratio']['budget']}x",
+        ],
+        [
+            f"a clip of {models['default']['clip']['frames']} frames, spotted and classified",
+            f"{models['default']['clip']['clip']['seconds']:.2f} s",
+            f"{budgets['clip_seconds']['budget']:.0f} s",
+        ],
+        [
+            f"memory of a video of {minutes:.0f} minutes beyond that of one of"
+            f" {min(memory['frames']) / memory['fps']:.0f} seconds",
+            f"{memory['extra_bytes'] / 1e6:.0f} MB",
+            f"{budgets['extra_bytes']['budget'] / 1e6:.0f} MB",
+        ],
+    ]
+    return (
+        _table("what | measured | at most", rows)
+        + f"\n\nFrames of {height_width[1]} x {height_width[0]}; the model of the default size, random weights; with"
+        f" the demo's model the clip takes {models['given']['clip']['clip']['seconds']:.2f} s."
+        f" {results['machine']['cores']} cores of {results['machine']['cpu']}, commit {_commit(results)}."
+    )
 
 
 def export(results: dict) -> str:
