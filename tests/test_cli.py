@@ -85,7 +85,7 @@ def test_debug_shows_the_traceback_of_what_else_is_one_line(monkeypatch, capsys)
         (MemoryError("8 GiB"), "not enough memory: 8 GiB"),
         (
             ModuleNotFoundError("No module named 'av'"),
-            "No module named 'av'; pip install 'micron-bert-hf[all]' brings",
+            "No module named 'av'; in a checkout, pip install '.[all]' brings",
         ),
         (
             KeyError("label"),
@@ -157,7 +157,7 @@ def test_a_missing_extra_is_named(tmp_path):
     absent = "import sys; sys.modules['cv2'] = None"
     done = run("demo", cwd=tmp_path, before=absent)
     assert done.returncode == 1
-    assert "micron-bert-hf[all]" in done.stderr and "Traceback" not in done.stderr
+    assert "pip install '.[all]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_prepare_clips_says_what_it_made_and_what_is_wrong(tmp_path, frame_pair):

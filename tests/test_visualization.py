@@ -454,12 +454,24 @@ def test_a_clip_has_one_scale():
     }
 
 
+def test_the_name_of_a_class_is_no_formula(tmp_path):
+    seconds, movement, changes, shown = clip()
+    name = "$\\bad{$"
+    drawn = clip_figure(seconds, movement, [(0.8, 1.0, 1.2, name)], shown, scale=0.8, least_change=0.45)
+    save_figure(drawn, tmp_path / "a.png")
+    save_figure(prediction_figure(ONSET, APEX, DIAGONAL, POI, {name: 1.0}, title=name), tmp_path / "b.png")
+
+
 def test_the_shown_faces_include_the_apexes():
     seconds = np.arange(200) / 50
     even = shown_places(seconds, [])
     assert len(even) == 8 and (even[0], even[-1]) == (0, 199)
     assert 63 in shown_places(seconds, [63 / 50]) and len(shown_places(seconds, [63 / 50])) == 8
     assert shown_places(seconds[:3], []) == [0, 1, 2]
+    # near to each other, near to the first, and more than there are places
+    assert {0, 30, 35, 40} <= set(shown_places(seconds, [30 / 50, 35 / 50, 40 / 50]))
+    assert shown_places(seconds, [1 / 50])[:2] == [0, 1]
+    assert shown_places(seconds, [place / 50 for place in range(60, 100)]) == [0, *range(60, 67)]
 
 
 def test_a_video_is_written_whole_or_not_at_all(tmp_path):

@@ -419,7 +419,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, (OSError, ValueError, StrictDataclassError)):
         return text
     if isinstance(error, ModuleNotFoundError):
-        return f"{text}; pip install 'micron-bert-hf[all]' brings what every command needs"
+        return f"{text}; in a checkout, pip install '.[all]' brings what every command needs"
     if isinstance(error, MemoryError):
         return f"not enough memory: {text}"
     return (

@@ -14,14 +14,16 @@ from transformers import Pipeline
 
 # The entry point by which an installed package says that it reads videos: this file cannot import it.
 VIDEO_READERS = "micron_bert_hf.videos"
-HOW_TO_READ_VIDEOS = "pip install 'micron-bert-hf[spotting]'. A frame pair does not need it."
+HOW_TO_READ_VIDEOS = (
+    "install micron_bert_hf from its source, with the extra `spotting`. A frame pair does not need it."
+)
 
 
 def is_video(inputs: Any) -> bool:
     """A path, a dict with `"video"`, or an array of frames that are not two."""
     if isinstance(inputs, collections.abc.Mapping):
         return "video" in inputs
-    is_array = isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 4 and inputs.shape[0] != 2
+    is_array = isinstance(inputs, np.ndarray) and inputs.ndim == 4 and inputs.shape[0] != 2
     return is_array or isinstance(inputs, (str, os.PathLike))
 
 
@@ -107,22 +109,20 @@ class MicroExpressionClassificationPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def _recognize(
-        self,
-        video: Any,
-        fps: float | None,
-        by: str,
-        progress: bool,
-        top_k: int | None = None,
-        return_maps: bool = False,
+        self, video: Any, fps: float | None, by: str, progress: bool, **kwargs: Any
     ) -> list[dict[str, Any]]:
-        self._sanitize_parameters(top_k)  # checked before the work
+        # one expression after the other, whatever is asked of pairs
+        of_pairs = ("batch_size", "num_workers")
+        _, _, asked = self._sanitize_parameters(**{key: value for key, value in kwargs.items() if key not in of_pairs})
+        chosen = {**self._postprocess_params, **asked}
         if isinstance(video, collections.abc.Mapping):
-            video, fps = video["video"], video.get("fps", fps)
+            of_video = video.get("fps")
+            video, fps = video["video"], fps if of_video is None else of_video
         answers = []
         for found in self._recognizer(by)(video, fps, progress):
             answer = found.as_json()
-            answer["scores"] = dict(list(found.scores.items())[:top_k])
-            answers.append({**answer, "maps": dict(found.maps)} if return_maps else answer)
+            answer["scores"] = dict(list(found.scores.items())[: chosen.get("top_k")])
+            answers.append({**answer, "maps": dict(found.maps)} if chosen.get("return_maps") else answer)
         return answers
 
     def _recognizer(self, by: str) -> Any:

@@ -27,7 +27,9 @@ from micron_bert_hf import (
 )
 from micron_bert_hf.faces import load_detector
 from micron_bert_hf.hub import save_for_hub
+from micron_bert_hf.modeling_micron_bert import MicronBertModelOutput
 from micron_bert_hf.spotting import MicroExpressionRecognizer, Video
+from micron_bert_hf.spotting.attention import AttentionChange
 from micron_bert_hf.spotting.commands import load_classifier
 from micron_bert_hf.synthetic import generate_micro_expressions
 
@@ -125,6 +127,18 @@ def test_an_expression_is_found_where_it_is(expression):
     assert found.apex_seconds == pytest.approx(found.apex / FPS)
 
 
+def test_movement_is_known_but_for_half_a_lag_at_either_end(expression):
+    """An expression near the beginning or the end is found as one in the middle is."""
+    frames, onset, apex, _ = expression
+    recognize = MicroExpressionRecognizer()
+    curve = recognize.curve(Video(frames, FPS))
+    known = np.flatnonzero(np.isfinite(curve.values))
+    assert (known[0], known[-1]) == (6, len(frames) - 1 - 6)  # 0.12 s
+    for part, first in ((frames[apex - 9 :], apex - 9), (frames[: apex + 10], 0)):
+        (found,) = recognize(part, FPS)
+        assert abs(first + found.apex - apex) <= 2
+
+
 def test_a_still_face_shows_nothing(expression):
     frames, *_ = expression
     random = np.random.default_rng(1)
@@ -189,7 +203,8 @@ def classifier(mode="diagonal", image_size=96):
         pooling="positions",
         contextual_agreement="none",
     )
-    processor = MicronBertImageProcessor(size={"height": image_size, "width": image_size})
+    height, width = config.image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    processor = MicronBertImageProcessor(size={"height": height, "width": width})
     model = MicronBertForMicroExpressionClassification(config).eval()
     return MicroExpressionClassificationPipeline(model=model, image_processor=processor, task=TASK)
 
@@ -276,6 +291,12 @@ def test_predict_says_that_nothing_moved(model, tmp_path, monkeypatch, capsys):
     photographs()["hopper"].save(tmp_path / "a.png")
     code, out, _ = run(monkeypatch, capsys, "predict", tmp_path / "a.png", tmp_path / "a.png", "--model", model)
     assert code == 0 and "Nothing moved: there is no expression to name." in out and "%" not in out
+    still = ("predict", tmp_path / "a.png", tmp_path / "a.png", "--model", model)
+    code, out, _ = run(monkeypatch, capsys, *still, "--format", "json")
+    assert json.loads(out)["moved"] is False and json.loads(out)["scores"] == {}
+    code, out, _ = run(monkeypatch, capsys, *still, "--format", "csv")
+    (row,) = csv.DictReader(StringIO(out))
+    assert row["moved"] == "False" and row["surprise"] == ""
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])
@@ -285,7 +306,7 @@ def test_a_video_that_is_too_short_says_so(count, expression, model, tmp_path, m
     write_video(tmp_path / "a.mp4", frames[:count])
     saved = ("--save-figure", tmp_path / "f.png", "--save-video", tmp_path / "c.mp4")
     code, out, _ = run(monkeypatch, capsys, "predict", tmp_path / "a.mp4", "--model", model, *saved)
-    assert code == 0 and "note: too short for frames to be compared over 0.24 s" in out
+    assert code == 0 and "note: no two frames are 0.24 s apart or nearly so: nothing could be compared" in out
     with av.open(str(tmp_path / "c.mp4")) as container:
         assert len(list(container.decode(video=0))) == count
 
@@ -370,6 +391,8 @@ def test_the_pipeline_takes_videos(trust_remote_code, expression, model, tmp_pat
 
     (of_array,) = classify(frames, fps=FPS, return_maps=True, top_k=2)
     assert len(of_array["scores"]) == 2 and of_array["maps"]["diagonal_attention"].shape == (4, 4)
+    few = classify(frames, fps=FPS, top_k=1, batch_size=2, num_workers=0)
+    assert len(few[0]["scores"]) == 1
     pair = classify((frames[0], frames[0]))
     assert len(pair) == 4 and set(pair[0]) == {"label", "score"}
     batch = classify([{"video": list(frames), "fps": FPS}, {"video": frames[:30], "fps": FPS}])
@@ -383,6 +406,45 @@ def test_the_pipeline_takes_videos(trust_remote_code, expression, model, tmp_pat
         classify(frames)
     with pytest.raises(ValueError, match="`top_k` must be"):
         classify("absent.mp4", top_k=0)
+
+
+def test_a_pipeline_keeps_what_it_was_made_with(expression, model):
+    """As of pairs; and the recognizer hears all labels all the same."""
+    frames, *_ = expression
+    classify = pipeline(TASK, model=model, trust_remote_code=True, top_k=1, return_maps=True)
+    (found,) = classify({"video": frames, "fps": None}, fps=FPS)
+    assert len(found["scores"]) == 1 and found["maps"]["patch_of_interest"].shape == (4, 4)
+    (found,) = MicroExpressionRecognizer(classify)(frames, FPS)
+    assert len(found.scores) == 4
+    with pytest.raises(TypeError):
+        classify({"video": frames}, fps=FPS, top=1)
+
+
+def test_too_few_frames_a_second_are_said(expression, tmp_path, monkeypatch, capsys):
+    frames, *_ = expression
+    write_video(tmp_path / "slow.mp4", frames[::5], rate=FPS // 5)
+    _, out, _ = run(monkeypatch, capsys, "spot", tmp_path / "slow.mp4")
+    assert out.startswith("note: 10 frames a second are too few to spot by")
+    write_video(tmp_path / "enough.mp4", frames[::2], rate=FPS // 2)
+    _, out, _ = run(monkeypatch, capsys, "spot", tmp_path / "enough.mp4")
+    assert "too few" not in out
+
+
+def test_a_windowed_model_that_is_not_square_counts_in_the_same_pixels(expression, monkeypatch):
+    """What is found in frames of 96 x 64 pixels is said in pixels of a square face, less the median over the face."""
+    frames, *_ = expression
+    measure = AttentionChange(classifier("windowed", (96, 64)))
+    prepared = measure.prepare(frames[0])
+    displacement = torch.full((1, 12 * 8, 2), 0.5)
+    displacement[0, 6 * 8 + 4] = 3.5  # a patch in the middle, by 3 pixels more
+    monkeypatch.setattr(
+        measure._model, "compare_frames", lambda *frames: MicronBertModelOutput(displacement=displacement)
+    )
+    found = measure.movement(prepared, prepared, prepared)
+    assert found.shape == (12, 8, 2)
+    np.testing.assert_allclose(found[6, 4], [3 * 224 / 64, 3 * 224 / 96], rtol=1e-6)
+    found[6, 4] = 0
+    np.testing.assert_allclose(found, 0, atol=1e-6)
 
 
 def test_a_pipeline_without_the_package_says_how_to_read_videos(model):
@@ -402,7 +464,7 @@ except ValueError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     count, message = done.stdout.splitlines()
-    assert count == "4" and "pip install 'micron-bert-hf[spotting]'" in message
+    assert count == "4" and "install micron_bert_hf from its source" in message
 
 
 @pytest.mark.parametrize(
@@ -430,7 +492,8 @@ def test_bad_arguments(tmp_path, model, monkeypatch, capsys):
         (("spot", tmp_path, "--format", "xml"), "expected one of table, json, csv"),
         (("spot", tmp_path, "--save-figure", tmp_path / "a.jpg"), "expected the path of a .png"),
         (("predict", tmp_path, tmp_path, tmp_path, "--model", model), "got 3 paths"),
-        (("predict", tmp_path, tmp_path, "--model", model, "--save-video", tmp_path / "c.mp4"), "make no video"),
+        (("predict", tmp_path, tmp_path, "--model", model, "--save-video", tmp_path / "c.mp4"), "are no video"),
+        (("predict", tmp_path, tmp_path, "--model", model, "--by", "attention"), "are no video"),
         (("predict", tmp_path, "--model", model, "--save-video", tmp_path / "c.avi"), "expected the path of a .mp4"),
         (("predict", tmp_path, "--model", model, "--by", "colour"), "expected one of flow, attention"),
         (("predict", tmp_path / "a.png", tmp_path / "b.png", "--model", model), "there is no file"),

@@ -34,7 +34,7 @@ def import_pyav() -> ModuleType:
         import av
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"reading videos needs PyAV, pip install 'micron-bert-hf[video]' ({error})"
+            f"reading videos needs PyAV, pip install '.[video]' in a checkout ({error})"
         ) from error
     return av
 

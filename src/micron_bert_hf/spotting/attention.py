@@ -7,7 +7,7 @@ import torch
 
 from ..modeling_micron_bert import attention_drop
 from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
-from .change import FACE_SIZE, FlowChange
+from .change import FACE_SIZE, FlowChange, face_patches
 
 
 class AttentionChange:
@@ -50,11 +50,11 @@ class AttentionChange:
         tokens, (rows, columns) = frame
         sides = [self._model.compare_frames(other, tokens) for other, _ in (before, after)]
         if sides[0].displacement is not None:
-            displacement = (sides[0].displacement[0] + sides[1].displacement[0]) / 2
-            displacement = displacement - displacement.median(dim=0).values
-            # of the face that fills the frame, whatever size the model reads it in
-            scaled = displacement.float().cpu().numpy() * (FACE_SIZE / (columns * self._patch_size))
-            return scaled.reshape(rows, columns, 2)
+            displacement = ((sides[0].displacement[0] + sides[1].displacement[0]) / 2).float().cpu().numpy()
+            # of the face that fills the frame, whatever size, square or not, the model reads it in
+            scale = FACE_SIZE / (self._patch_size * np.array([columns, rows], np.float32))
+            patches = displacement.reshape(rows, columns, 2) * scale
+            return patches - np.median(patches[face_patches(rows, columns)], axis=0)
         drops = [
             attention_drop(side.diagonal_attention[:, 0], self._model.still_diagonal(other)) * side.patch_of_interest
             for side, (other, _) in zip(sides, (before, after))

@@ -8,8 +8,8 @@
     for found in recognize("interview.mp4"):
         print(found.onset, found.apex, found.offset, found.label, found.score)
 
-A video is read twice: once for the curve of movement, with a quarter of a second of it in memory, and once for the
-frames of what was found. The face is found on the first frame that shows one, and every frame is warped alike.
+A video is read three times: for its face, for the curve of movement, with less than a second of it in memory, and for
+the frames of what was found. The face is found on the first frame that shows one, and every frame is warped alike.
 """
 
 import logging
@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 COMPARED_FPS = 60.0
 # How long, and how often, a face is looked for at the beginning (seconds), and side of the aligned frames. Ours.
 FACE_SEARCH_SECONDS, FACE_SEARCH_STEP, ALIGNED_SIZE = 2.0, 0.25, 224
+# With fewer frames a second a micro-expression may have a single one: of smooth bumps all are found at 20, seven of
+# eight at 15, half at 12.
+LEAST_FPS = 20
 # What movement is measured by.
 MEASURES = ("flow", "attention")
 
@@ -124,9 +127,16 @@ class MovementCurve:
         """What there is to know of the face, and why nothing can have been spotted."""
         if self.alignment.face is None:
             return (*self.alignment.notes, "without a face nothing is spotted")
-        if np.isfinite(self.values).any():
-            return self.alignment.notes
-        return (*self.alignment.notes, f"too short for frames to be compared over {LAG_SECONDS} s")
+        notes = self.alignment.notes
+        step = float(np.median(np.diff(self.seconds))) if len(self.seconds) > 1 else 0.0
+        if step > 1 / LEAST_FPS:
+            notes = (
+                *notes,
+                f"{1 / step:.3g} frames a second are too few to spot by: from {LEAST_FPS} on they are enough",
+            )
+        if not np.isfinite(self.values).any():
+            notes = (*notes, f"no two frames are {LAG_SECONDS} s apart or nearly so: nothing could be compared")
+        return notes
 
 
 @dataclass(frozen=True)
@@ -303,7 +313,7 @@ class MicroExpressionRecognizer:
                 return
 
     def _movements(self, frames: Iterable[tuple[Moment, Any]]) -> Iterator[tuple[Moment, np.ndarray | None]]:
-        """Of every frame against those a lag before and after it, in order; `None` at both ends."""
+        """Of every frame against those a lag before and after it, in order; `None` within half a lag of either end."""
         window: deque[tuple[Moment, Any]] = deque()
         waiting = 0  # the first in the window that has not been answered
         for item in frames:
@@ -314,9 +324,8 @@ class MicroExpressionRecognizer:
                 while window[waiting][0].seconds - window[0][0].seconds > 1.5 * LAG_SECONDS:
                     window.popleft()
                     waiting -= 1
-        while waiting < len(window):
-            yield window[waiting][0], None
-            waiting += 1
+        for place in range(waiting, len(window)):
+            yield window[place][0], self._movement(window, place)
 
     def _movement(self, window: deque, place: int) -> np.ndarray | None:
         """Of one frame against those nearest to a lag before and after it; unknown where there is none."""
@@ -325,7 +334,7 @@ class MicroExpressionRecognizer:
         for side in (-1, 1):
             wanted = moment.seconds + side * LAG_SECONDS
             other, prepared = min(window, key=lambda item: abs(item[0].seconds - wanted))
-            if abs(other.seconds - wanted) > LAG_SECONDS / 2:
+            if abs(other.seconds - wanted) > LAG_SECONDS / 2 + 1e-6:  # times are rounded
                 return None
             sides.append(prepared)
         return self._measure.movement(sides[0], middle, sides[1])
@@ -338,7 +347,8 @@ class MicroExpressionRecognizer:
     def _answer(self, pair: tuple[np.ndarray, np.ndarray]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         if self._classify is None:
             return {}, {}
-        answer = self._classify(pair, return_maps=True)
+        # all labels, whatever the pipeline gives by default
+        answer = self._classify(pair, return_maps=True, top_k=self._classify.model.config.num_labels)
         scores = {item["label"]: item["score"] for item in answer["predictions"]}
         return scores, {name: answer[name] for name in ("diagonal_attention", "patch_of_interest")}
 

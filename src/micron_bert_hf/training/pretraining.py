@@ -258,7 +258,7 @@ class _Pretraining:
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
         if run.report_to != "none" and not self.accelerator.log_with:
-            raise ValueError(f"`report_to` {run.report_to} needs it: pip install 'micron-bert-hf[tracking]'.")
+            raise ValueError(f"`report_to` {run.report_to} needs it: pip install '.[tracking]' in a checkout.")
         self.order = PairOrder(
             self.index.num_clips,
             arguments.pairs_per_clip,

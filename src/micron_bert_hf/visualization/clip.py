@@ -41,12 +41,15 @@ def clip_scale(changes: np.ndarray) -> float:
 
 def shown_places(seconds: np.ndarray, apexes: Sequence[float]) -> list[int]:
     """
-    Places in `seconds`, up to `SHOWN_FRAMES` of them evenly from the first to the last, each moved to an apex that is
-    nearer to it than its neighbours are.
+    Places in `seconds`: up to `SHOWN_FRAMES` of them, evenly from the first to the last, those nearest to the first
+    apexes moved there. The very first stays, since the others are compared with it.
     """
     wanted = np.linspace(seconds[0], seconds[-1], min(SHOWN_FRAMES, len(seconds)))
-    for apex in apexes:
-        wanted[np.abs(wanted - apex).argmin()] = apex
+    free = list(range(1, len(wanted)))
+    for apex in apexes[: len(free)]:
+        nearest = min(free, key=lambda place: abs(wanted[place] - apex))
+        wanted[nearest] = apex
+        free.remove(nearest)
     return sorted({int(np.abs(seconds - time).argmin()) for time in wanted})
 
 

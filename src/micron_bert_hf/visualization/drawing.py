@@ -24,6 +24,8 @@ MUTED = "#616E7C"
 # high end. Ours, by eye.
 FACE_DIMMING = 0.75
 OVERLAY_OPACITY = (0.15, 0.80)
+# Of texts with words that are not ours: a `$` in the name of a class is no formula.
+PLAIN = {"parse_math": False}
 # Of a figure, in inches from the left and the top (ours, by eye).
 MARGIN = 0.3
 
@@ -32,9 +34,9 @@ def new_figure(width: float, height: float, title: str, caption: str) -> Figure:
     """An empty white figure of `width` x `height` inches with its title above and the small print below."""
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(MARGIN / width, 1.0 - 0.365 / height, title, fontsize=17, fontweight="bold", color=INK)
+    figure.text(MARGIN / width, 1.0 - 0.365 / height, title, fontsize=17, fontweight="bold", color=INK, **PLAIN)
     if caption:
-        figure.text(MARGIN / width, 0.152 / height, caption, fontsize=9, color=MUTED)
+        figure.text(MARGIN / width, 0.152 / height, caption, fontsize=9, color=MUTED, **PLAIN)
     return figure
 
 
@@ -63,8 +65,8 @@ def overlay(frame: np.ndarray, values: np.ndarray, low: float, high: float, colo
 
 
 def draw_title(axes: Axes, title: str, subtitle: str) -> None:
-    axes.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK, pad=22)
-    axes.text(0.0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=MUTED, va="bottom")
+    axes.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK, pad=22, **PLAIN)
+    axes.text(0.0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=MUTED, va="bottom", **PLAIN)
 
 
 def draw_picture(axes: Axes, picture: np.ndarray, title: str, subtitle: str, interpolation: str = "nearest") -> None:

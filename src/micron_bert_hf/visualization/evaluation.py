@@ -21,6 +21,7 @@ from .drawing import (
     MARGIN,
     MUTED,
     OTHER_COLOUR,
+    PLAIN,
     PREDICTED_COLOUR,
     TRUE_COLOUR,
     draw_picture,
@@ -96,10 +97,10 @@ def confusion_figure(
             axes.text(column, row + 0.22, f"{shares[row, column]:.0%}", fontsize=9, color=colour, **centred)
     before = -0.5 - 0.1 / cell
     for number, name in enumerate(names):
-        axes.text(before, number - 0.06, name, fontsize=11, color=INK, ha="right", va="center")
+        axes.text(before, number - 0.06, name, fontsize=11, color=INK, ha="right", va="center", **PLAIN)
         axes.text(before, number + 0.2, samples[number], fontsize=8.5, color=MUTED, ha="right", va="center")
         slant: dict[str, Any] = {"rotation": 45, "ha": "left"} if is_slanted else {"ha": "center"}
-        axes.text(number, before, name, fontsize=11, color=INK, va="bottom", rotation_mode="anchor", **slant)
+        axes.text(number, before, name, fontsize=11, color=INK, va="bottom", rotation_mode="anchor", **slant, **PLAIN)
     axes.text(num_labels / 2 - 0.5, num_labels - 0.5 + 0.2 / cell, "predicted", fontsize=10, color=MUTED, **centred)
     start = -0.5 - (left - MARGIN - 0.1) / cell
     axes.text(start, num_labels / 2 - 0.5, "true", fontsize=10, color=MUTED, rotation=90, **centred)

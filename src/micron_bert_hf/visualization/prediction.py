@@ -13,6 +13,7 @@ from .drawing import (
     INK,
     MUTED,
     OTHER_COLOUR,
+    PLAIN,
     PREDICTED_COLOUR,
     TRUE_COLOUR,
     draw_picture,
@@ -146,7 +147,8 @@ def _draw_scores(axes: Axes, scores: Mapping[str, float], label: str | None) -> 
     axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=5, fontsize=10.5, color=INK)
     # names above the bars: beside them they would push the column out of line with the pictures
     written = {
-        name: axes.text(0.0, position - 0.3, name, fontsize=11, color=INK) for position, name in enumerate(names)
+        name: axes.text(0.0, position - 0.3, name, fontsize=11, color=INK, **PLAIN)
+        for position, name in enumerate(names)
     }
     axes.set_ylim(len(names) - 0.5, -0.7)
     axes.set_yticks([])

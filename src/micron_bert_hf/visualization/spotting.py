@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .drawing import INK, MUTED, OTHER_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR, new_figure
+from .drawing import INK, MUTED, OTHER_COLOUR, PLAIN, PREDICTED_COLOUR, TRUE_COLOUR, new_figure
 
 
 def timeline_figure(
@@ -51,7 +51,7 @@ def draw_timeline(
     for onset, apex, offset, label in intervals:
         axes.axvspan(onset, offset, color=PREDICTED_COLOUR, alpha=0.18, linewidth=0)
         axes.axvline(apex, color=PREDICTED_COLOUR, linewidth=1.2)
-        axes.text(apex, top * 0.97, f" {label}", fontsize=10, color=INK, va="top")
+        axes.text(apex, top * 0.97, f" {label}", fontsize=10, color=INK, va="top", **PLAIN)
     axes.set(xlim=(seconds[0], max(seconds[-1], seconds[0] + 1e-3)), ylim=(0, top))
     axes.set_xlabel("seconds", fontsize=9.5, color=MUTED)
     axes.set_ylabel(f"movement, {unit}", fontsize=9.5, color=MUTED)
