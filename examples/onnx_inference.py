@@ -8,12 +8,17 @@ transparency.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells its maker of its use; read at import
+
+import onnxruntime  # noqa: E402
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import os
 import tempfile
 
 
-# Before transformers and huggingface_hub are imported: they read these once.
+# Before transformers, huggingface_hub and onnxruntime are imported: they read these once.
 _cache = tempfile.TemporaryDirectory(prefix="micron-bert-tests-")
 os.environ.update(
     HF_HOME=_cache.name,
@@ -12,6 +12,7 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_UPDATE_CHECK="1",
     HF_UPDATE_DOWNLOAD_COUNTS="0",
+    ORT_DISABLE_TELEMETRY="1",
 )
 
 import numpy as np  # noqa: E402

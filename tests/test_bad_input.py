@@ -22,6 +22,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -35,6 +36,7 @@ from micron_bert_hf import (
     MicronBertForMicroExpressionClassification,
     MicronBertImageProcessor,
     cli,
+    worker_processes,
 )
 from micron_bert_hf.hub import save_for_hub
 
@@ -458,8 +460,12 @@ def test_folders_where_files_belong_and_the_other_way_round(pair, model, classif
         (("predict", picture, folder, "--model", model), "there is no file"),
         (("predict", picture, absent, "--model", model), "there is no file"),
         (("predict", picture, "--model", model), "is no video by its name"),
-        (("predict", picture, picture, "--model", picture), "not a valid JSON file"),
-        (("predict", picture, picture, "--model", folder), "no classifier|config.json"),
+        (("predict", picture, picture, "--model", picture), "no folder .*a.png, and it is no USER/NAME"),
+        (("predict", picture, picture, "--model", folder), "b.png is no model folder: it has no config.json"),
+        (("predict", picture, picture, "--model", absent), "no folder .*absent, and it is no USER/NAME"),
+        (("predict", picture, picture, "--model", "absent"), "no folder absent, and it is no USER/NAME"),
+        (("predict", picture, picture, "--model", "./absent"), "no folder ./absent, and it is no USER/NAME"),
+        (("demo", "--model", absent), "no folder .*absent, and it is no USER/NAME"),
         (("predict", tmp_path / "c.mp4", "--model", model), "give `fps`"),
         (("spot", picture), "is no video by its name"),
         (("spot", folder, "--fps", 25), "no frame can be read"),
@@ -468,8 +474,8 @@ def test_folders_where_files_belong_and_the_other_way_round(pair, model, classif
         (("prepare-clips", picture, tmp_path / "clips"), "is no folder"),
         (("prepare-clips", folder, tmp_path / "clips"), "holds no images and no videos"),
         (("prepare-clips", absent, tmp_path / "clips"), "is no folder"),
-        (("export", picture, tmp_path / "onnx", "--onnx"), "Not a directory"),
-        (("export", absent, tmp_path / "onnx", "--onnx"), "has no config.json"),
+        (("export", picture, tmp_path / "onnx", "--onnx"), "there is no folder"),
+        (("export", absent, tmp_path / "onnx", "--onnx"), "there is no folder"),
         (("export", model, picture, "--onnx"), "holds something else"),
         (("publish", picture, "user/name"), "is no folder"),
         (("publish", absent, "user/name"), "is no folder"),
@@ -539,6 +545,25 @@ def pickle_instead(folder, mark):
     torch.save({"classifier.weight": Evil(mark)}, folder / "pytorch_model.bin")
 
 
+def in_parts(*names, text=None):
+    """Weights in files that an index names; of other names than transformers would give them, some of them."""
+
+    def write(folder, mark):
+        tensors = load_file(folder / "model.safetensors")
+        no_weights(folder, mark)
+        for number, name in enumerate(names):
+            part = {key: tensor for place, (key, tensor) in enumerate(tensors.items()) if place % len(names) == number}
+            save_file(part, folder / name, metadata={"format": "pt"})
+        weight_map = {key: names[place % len(names)] for place, key in enumerate(tensors)}
+        index = json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map})
+        (folder / "model.safetensors.index.json").write_text(text or index)
+
+    return write
+
+
+GOOD_PARTS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
 NO_FILE = "model.safetensors is missing|no file named model.safetensors"
 # What is wrong with a model's folder, and what `predict`, `export` and `publish` say.
 MODELS = {
@@ -553,15 +578,48 @@ MODELS = {
         tensors_of(lambda tensors: tensors.update(more=torch.zeros(1))),
         r"without a place \['more'\]",
     ),
-    "another width": (config_of(hidden_size=64), "do(es)? not fit"),
+    "a part outside": (
+        in_parts(GOOD_PARTS[0], "../model-00002-of-00002.safetensors"),
+        r"index.json names ../model-00002-of-00002.safetensors \(1\)",
+    ),
+    "a part that is no safetensors": (
+        in_parts(GOOD_PARTS[0], "model.bin"),
+        r"index.json names model.bin \(1\)|holds model.bin: a pickle",
+    ),
+    "a part missing": (
+        lambda folder, mark: (in_parts(*GOOD_PARTS)(folder, mark), (folder / GOOD_PARTS[1]).unlink()),
+        GOOD_PARTS[1],
+    ),
+    "an index that is none": (in_parts(GOOD_PARTS[0], text="[]"), "index.json must hold an object, got a list"),
+    "an index without files": (in_parts(GOOD_PARTS[0], text="{}"), "index.json must hold `metadata` and `weight_map`"),
+    "weights by another name": (
+        config_of(transformers_weights="other.safetensors.index.json"),
+        "config.json names a file of weights of its own",
+    ),
+    "a number that is none": (
+        tensors_of(lambda tensors: tensors["classifier.bias"].fill_(float("nan"))),
+        r"NaN or infinity: classifier.bias \(1\)",
+    ),
+    "an infinite number": (
+        tensors_of(lambda tensors: tensors["micron_bert.norm.weight"][3:4].fill_(float("inf"))),
+        r"NaN or infinity: micron_bert.norm.weight \(1\)",
+    ),
+    "another width": (
+        config_of(hidden_size=64),
+        r"of a shape that does not fit \['change_norm.bias \(32,\) instead of \(64,\)', .*\(31\)",
+    ),
     "another depth": (config_of(num_hidden_layers=3), r"missing \['micron_bert.layers.1.*\] \(32\)"),
-    "another number of classes": (config_of(id2label={0: "a", 1: "b", 2: "c"}, label2id={}), "do(es)? not fit"),
+    "another number of classes": (
+        config_of(id2label={0: "a", 1: "b", 2: "c"}, label2id={}),
+        r"\['classifier.bias \(2,\) instead of \(3,\)', 'classifier.weight \(2, 32\) instead of \(3, 32\)'\] \(2\)",
+    ),
     "another head": (config_of(architectures=["MicronBertModel"]), "MicronBertModel|without a place .*classifier"),
     "another architecture": (
         text_of("config.json", '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'),
         "ViTForImageClassification",
     ),
-    "config missing": (without("config.json"), "no classifier|config.json"),
+    "config missing": (without("config.json"), "has no config.json|config.json is missing"),
+    "a list as config": (text_of("config.json", "[1]"), "config.json must hold an object, got a list"),
     "config damaged": (text_of("config.json", "{ no json"), "config.json.* is (not a valid JSON file|damaged)"),
     "config of wrong types": (config_of(hidden_size="big"), "'hidden_size' expected int, got str"),
     "config that cannot be": (
@@ -571,7 +629,15 @@ MODELS = {
     "preprocessor_config missing": (without("preprocessor_config.json"), "preprocessor_config.json"),
     "preprocessor_config damaged": (
         text_of("preprocessor_config.json", "{ no json"),
-        "preprocessor_config.json' is not a valid JSON file",
+        "preprocessor_config.json is damaged",
+    ),
+    "a list as preprocessor_config": (
+        text_of("preprocessor_config.json", "[1]"),
+        "preprocessor_config.json must hold an object, got a list",
+    ),
+    "another preprocessor": (
+        config_of("preprocessor_config.json", image_processor_type="ViTImageProcessor"),
+        "preprocessor_config.json must be of a MicronBertImageProcessor; .* 'ViTImageProcessor'",
     ),
     "preprocessor of another size": (
         config_of("preprocessor_config.json", size={"height": 30, "width": 30}),
@@ -630,13 +696,42 @@ def test_a_model_on_the_hub_that_cannot_be_reached(pair, run, tmp_path):
     assert "internet connection" in run("predict", onset, apex, "--model", "user/name", error=True)
 
 
+# ------------------------------------------------------------------------------------------------------------- recipes
+
+# What is wrong with a recipe of `evaluate`: its bytes, `None` for no file, and what is said of it.
+RECIPES = {
+    "absent": (None, "File does not exist"),
+    "a list": (b"- 1\n", "Unexpected config: - 1"),
+    "no yaml": (b"epochs: [1\n", "while parsing a flow sequence"),
+    "no text": (b"\x89PNG\r\n\x1a\n", "can't decode byte 0x89"),
+    "a key that does not exist": (b"learning_rat: 3\n", "Option 'learning_rat' is not accepted"),
+    "a word for a number": (b"epochs: many\n", "Expected a <class 'int'>. Got value: many"),
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_bad_recipes_are_one_line(kind, run, tmp_path):
+    content, message = RECIPES[kind]
+    recipe = tmp_path / "recipe.yaml"
+    if content is not None:
+        recipe.write_bytes(content)
+    for words in ((recipe,), ("user/name", "--recipe", recipe)):
+        line = run("evaluate", words[0], tmp_path, *words[1:], error=True)
+        assert line.startswith(f"micron-bert: {recipe} is no recipe: ") and message in line, line
+
+
 # ------------------------------------------------------------------------------------------------ in its own process
 
 
 def test_nothing_but_the_line_is_printed_by_anybody(pair, model, tmp_path):
-    """What libraries say by themselves, and only once, or where their settings were read at import."""
+    """
+    What libraries say by themselves, and only once, or where their settings were read at import; onnxruntime says it
+    to its maker, and leaves a number of the machine among the temporary files.
+    """
     onset, apex = write_pair(tmp_path, pair, BAD_PICTURES["100 megapixels"][0])
     Image.fromarray(pair[1]).save(tmp_path / "apex.png")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     commands = [["predict", onset, apex, "--model", model], ["spot", tmp_path / "cut.mp4"]]
     content(tmp_path, pair, share=0.7, target="cut.mp4")
     for kind in ("another width", "a tensor missing", "a tensor over"):
@@ -645,6 +740,7 @@ def test_nothing_but_the_line_is_printed_by_anybody(pair, model, tmp_path):
         MODELS[kind][0](folder, None)
         commands.append(["predict", onset, tmp_path / "apex.png", "--model", folder])
         commands.append(["publish", folder, "user/name"])
+    commands.append(["export", folder, tmp_path / "onnx", "--onnx"])
     commands = [[str(word) for word in command] for command in commands]
     program = """
 import json, sys
@@ -661,8 +757,55 @@ for command in json.loads(sys.argv[1]):
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,
+        env={name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+        | {"TMPDIR": str(temporary)},
         timeout=120,
     )
     assert done.stdout.split() == ["1"] * len(commands), done.stderr
+    assert list(temporary.iterdir()) == []
     lines = done.stderr.splitlines()
     assert len(lines) == len(commands) and all(line.startswith("micron-bert: ") for line in lines), done.stderr
+
+
+SLOW_TO_IMPORT = """
+import sys, time
+
+import worker_processes  # the module alone, without the seconds that torch takes
+
+if __name__ == "__mp_main__":
+    sys.stdout.write("importing\\n")
+    sys.stdout.flush()
+    time.sleep(0.5)
+
+def work(job, count):
+    print("worked", flush=True)
+
+if __name__ == "__main__":
+    try:
+        worker_processes.run_jobs(work, [1, 2], 2, lambda units: None)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_while_workers_start_is_for_their_parent_alone(tmp_path):
+    """A terminal sends it to all of them, as is done here once both workers import what they need."""
+    (tmp_path / "script.py").write_text(SLOW_TO_IMPORT)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(worker_processes.__file__).parent)},
+        start_new_session=True,
+    )
+    with process:
+        try:
+            assert [process.stdout.readline() for _ in range(2)] == ["importing\n"] * 2
+            workers = psutil.Process(process.pid).children(recursive=True)
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert said == ("interrupted\n", "") and process.returncode == 0
+    assert psutil.wait_procs(workers, timeout=10)[1] == []

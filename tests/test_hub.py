@@ -33,7 +33,7 @@ from micron_bert_hf import (
     MicronBertModel,
     hub,
 )
-from micron_bert_hf.hub import save_for_hub
+from micron_bert_hf.hub import load_whole, model_folder, save_for_hub
 
 
 MODEL_CLASSES = [MicronBertModel, MicronBertForPreTraining, MicronBertForMicroExpressionClassification]
@@ -498,3 +498,26 @@ def test_kill_at_any_moment_leaves_old_or_new(destination):
     assert status == 0 and len(states) > 15
     assert all(state in (old, new) for state in states)
     assert states[0] == old
+
+
+def test_weights_in_parts_and_in_their_own_precision(make_model, tmp_path):
+    """What is refused of parts, `tests/test_bad_input.py` knows."""
+    model = make_model(MicronBertModel).bfloat16()
+    model.save_pretrained(tmp_path, max_shard_size="50KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    for dtype, expected in (("auto", torch.bfloat16), (torch.float32, torch.float32)):
+        loaded = load_whole(MicronBertModel, tmp_path, dtype).state_dict()
+        assert {tensor.dtype for tensor in loaded.values() if tensor.is_floating_point()} == {expected}
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(loaded[name], tensor.to(expected)), name
+
+
+@pytest.mark.parametrize("name", ["absent", "/absent/model", "absent/model/encoder", "../model", "absent/mo del"])
+def test_names_that_are_neither_a_folder_nor_a_repository(name):
+    with pytest.raises(FileNotFoundError, match="and it is no USER/NAME"):
+        model_folder(name)
+
+
+def test_a_repository_that_cannot_be_reached():
+    with pytest.raises(FileNotFoundError, match="no folder user/absent, .*internet connection"):
+        model_folder("user/absent")

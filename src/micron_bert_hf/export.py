@@ -29,11 +29,11 @@ import numpy as np
 import torch
 
 from .configuration_micron_bert import MicronBertConfig
-from .hub import load_whole
+from .hub import CONFIG_NAME, PROCESSOR_NAME, load_classifier_folder
 from .image_processing_micron_bert import MicronBertImageProcessor
 from .locks import LOCK_NAME
 from .modeling_micron_bert import MicronBertForMicroExpressionClassification
-from .run_files import file_sha256, read_json, whole_folder, write_json
+from .run_files import file_sha256, whole_folder, write_json
 from .run_provenance import commit
 
 
@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
+# Read when onnxruntime is imported, below and by whoever imports it after this: since 1.32 it tells its maker of its
+# use and keeps a number of the machine, unless it is told not to.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 ONNX_NAME, INT8_NAME = "model.onnx", "model_int8.onnx"
-CONFIG_NAME, PROCESSOR_NAME = "config.json", "preprocessor_config.json"
 LABELS_NAME, REPORT_NAME = "labels.json", "export.json"
 # The first with an operator for GELU; onnxruntime 1.18 (May 2024) runs it.
 OPSET = 20
@@ -62,30 +64,7 @@ _SCOPES_KEY, _LAYERS_SCOPE = "pkg.torch.onnx.name_scopes", "micron_bert.layers."
 _LEFT_OUT = ("auto_map", "custom_pipelines", "_name_or_path")
 
 
-# ------------------------------------------------------------------------------------------------- the model and pairs
-
-
-def load_classifier_folder(
-    folder: str | os.PathLike,
-) -> tuple[MicronBertForMicroExpressionClassification, MicronBertImageProcessor]:
-    """
-    The classifier of a folder in float32, ready to answer, and its image processor.
-
-    Raises:
-        ValueError: the folder holds no classifier of this package, or a damaged one.
-        OSError: its weights are missing or no safetensors.
-    """
-    folder = Path(folder)
-    content = read_json(folder / CONFIG_NAME)
-    expected = MicronBertForMicroExpressionClassification.__name__
-    found = content.get("architectures") if isinstance(content, dict) else None
-    if found != [expected]:
-        what = f"its {CONFIG_NAME} names {found}" if content is not None else f"it has no {CONFIG_NAME}"
-        raise ValueError(f"{folder} is no folder of a {expected}: {what}.")
-    if not (folder / PROCESSOR_NAME).is_file():
-        raise ValueError(f"{folder} has no {PROCESSOR_NAME}, without which nobody knows what the frames are to be.")
-    model = load_whole(MicronBertForMicroExpressionClassification, folder)
-    return model.eval(), MicronBertImageProcessor.from_pretrained(folder)
+# ---------------------------------------------------------------------------------------------------------- the pairs
 
 
 def draw_pairs(num_pairs: int, height: int, width: int, num_channels: int, seed: int = 0) -> list[np.ndarray]:
@@ -323,7 +302,7 @@ def _check_libraries() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"writing ONNX needs onnx, onnxscript and onnxruntime, pip install 'micron-bert-hf[onnx]' ({error})"
+            f"writing ONNX needs onnx, onnxscript and onnxruntime, pip install '.[onnx]' in a checkout ({error})"
         ) from error
 
 

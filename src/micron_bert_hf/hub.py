@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -14,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 
 from . import (
@@ -26,6 +33,7 @@ from . import (
 from .configuration_micron_bert import MicronBertConfig
 from .image_processing_micron_bert import MicronBertImageProcessor
 from .modeling_micron_bert import MicronBertForMicroExpressionClassification, MicronBertPreTrainedModel
+from .run_files import read_json
 
 
 # Every entry in every folder, whichever class was saved: transformers itself would write only that of the saved class,
@@ -54,6 +62,9 @@ REMOTE_CODE = tuple(
         pipeline_micron_bert,
     )
 )
+CONFIG_NAME, PROCESSOR_NAME = "config.json", "preprocessor_config.json"
+# One file, or the parts that an index names.
+INDEX_NAME, WEIGHTS_PATTERN = "model.safetensors.index.json", r"model(-\d+-of-\d+)?\.safetensors"
 # What was measured; and whom the model has seen: `subjects`, dataset -> people, and whether that `is_complete`.
 RESULTS_NAME, PROVENANCE_NAME = "results.json", "provenance.json"
 # What a model folder may hold beside what is written here, and keeps: the card and what belongs to the repository.
@@ -125,34 +136,139 @@ def save_for_hub(
     return output_dir
 
 
+def model_folder(name_or_path: str | os.PathLike, revision: str | None = None) -> Path:
+    """
+    The folder itself, or that of a download: of a repository neither code nor anything else that is not read here.
+
+    Args:
+        name_or_path: a folder, or a repository on the Hub.
+        revision (*optional*): of the repository.
+
+    Raises:
+        OSError: there is neither, or the Hub cannot be reached and the repository is not in the cache.
+    """
+    name = os.fspath(name_or_path)
+    if os.path.isdir(name):
+        return Path(name)
+    no_name = f"there is no folder {name}, and it is no USER/NAME"
+    if name.count("/") != 1:
+        raise FileNotFoundError(no_name)
+    files = [CONFIG_NAME, PROCESSOR_NAME, "model*.safetensors", INDEX_NAME, RESULTS_NAME, PROVENANCE_NAME]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+    except HFValidationError as error:
+        raise FileNotFoundError(no_name) from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no folder {name}, and on the Hub no repository of that name that you may read"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no folder {name}, and as a repository it is not in the cache and could not be downloaded: is"
+            " there an internet connection?"
+        ) from error
+
+
+def load_classifier_folder(
+    folder: str | os.PathLike,
+) -> tuple[MicronBertForMicroExpressionClassification, MicronBertImageProcessor]:
+    """
+    The classifier of a folder in float32, ready to answer, and its image processor; code in the folder is not run.
+
+    Raises:
+        OSError: no such folder, or its weights or a config is missing.
+        ValueError: the folder holds no classifier of this package, a damaged one, or another image processor.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    expected = MicronBertForMicroExpressionClassification.__name__
+    found = _read_config(folder).get("architectures")
+    if found != [expected]:
+        raise ValueError(f"{folder} is no folder of a {expected}: its {CONFIG_NAME} names {found}")
+    image_processor = load_image_processor(folder)  # before the weights, which take longer
+    return load_whole(MicronBertForMicroExpressionClassification, folder).eval(), image_processor
+
+
+def load_image_processor(folder: Path) -> MicronBertImageProcessor:
+    """
+    Raises:
+        FileNotFoundError: `preprocessor_config.json` is missing.
+        ValueError: it is damaged, or of an image processor of another class.
+    """
+    content = read_object(folder / PROCESSOR_NAME)
+    if content is None:
+        raise FileNotFoundError(f"{folder} has no {PROCESSOR_NAME}, which says what the frames are to be")
+    expected, found = MicronBertImageProcessor.__name__, content.get("image_processor_type")
+    if found != expected:
+        raise ValueError(f"{folder / PROCESSOR_NAME} must be of a {expected}; its image_processor_type is {found!r}")
+    return MicronBertImageProcessor.from_pretrained(folder)
+
+
 def load_whole(
-    kind: type[MicronBertPreTrainedModel], name_or_path: str | os.PathLike, **config_fields: Any
+    kind: type[MicronBertPreTrainedModel],
+    name_or_path: str | os.PathLike,
+    dtype: torch.dtype | str = torch.float32,
+    **config_fields: Any,
 ) -> MicronBertPreTrainedModel:
     """
-    A model in float32, from safetensors, with no tensor missing and none over.
+    A model from safetensors, with no tensor missing and none over, each of the shape that the config says and finite.
 
     Args:
         kind: one of the three model classes.
         name_or_path: a folder, or a repository on the Hub.
+        dtype: of the model; `"auto"` is that of the weights.
         config_fields: replace those of its config.
 
     Raises:
         OSError: it is not there, or has no safetensors.
-        ValueError: it is damaged, or its tensors are not those of a `kind` of its config.
+        ValueError: it is damaged, its tensors are not those of a `kind` of its config, or one holds NaN or infinity.
     """
+    folder = model_folder(name_or_path)
+    _check_names_of_weights(folder)
     try:
         model, report = kind.from_pretrained(
-            name_or_path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **config_fields
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **config_fields,
         )
-    except (RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise ValueError(f"{name_or_path} does not fit a {kind.__name__} of its config: {error}") from error
-    missing, over = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing or over:
-        raise ValueError(
-            f"{name_or_path} does not fit a {kind.__name__} of its config: missing {missing[:5]} ({len(missing)}),"
-            f" without a place {over[:5]} ({len(over)})."
-        )
+    except StrictDataclassError as error:
+        raise ValueError(f"{folder / CONFIG_NAME} is no config of this model: {error}") from error
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {folder} are damaged or no safetensors: {error}") from error
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder} do not fit its {CONFIG_NAME}: {error}") from error
+    wrong = {
+        "missing": sorted(report["missing_keys"]),
+        "without a place": sorted(report["unexpected_keys"]),
+        "of a shape that does not fit": [
+            f"{name} {tuple(found)} instead of {tuple(expected)}"
+            for name, found, expected in sorted(report["mismatched_keys"])
+        ],
+    }
+    if any(wrong.values()):
+        said = ", ".join(f"{what} {names[:5]} ({len(names)})" for what, names in wrong.items() if names)
+        raise ValueError(f"the weights in {folder} do not fit its {CONFIG_NAME} as a {kind.__name__}: {said}")
+    spoilt = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if spoilt:
+        raise ValueError(f"the weights in {folder} hold NaN or infinity: {', '.join(spoilt[:5])} ({len(spoilt)})")
     return model
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """
+    `None` if there is no such file.
+
+    Raises:
+        ValueError: it is no JSON, or no object; the message names it.
+    """
+    content = read_json(path)
+    if content is not None and not isinstance(content, dict):
+        raise ValueError(f"{path} must hold an object, got a {type(content).__name__}")
+    return content
 
 
 def weights_fingerprint(model: torch.nn.Module) -> str:
@@ -162,6 +278,34 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    content = read_object(folder / CONFIG_NAME)
+    if content is None:
+        raise FileNotFoundError(f"{folder} is no model folder: it has no {CONFIG_NAME}")
+    return content
+
+
+def _check_names_of_weights(folder: Path) -> None:
+    """
+    Before anything is read: config and index may name any file, here or elsewhere on this machine, and transformers
+    takes what does not end in `.safetensors` for a pickle.
+    """
+    if "transformers_weights" in _read_config(folder):
+        raise ValueError(f"{folder / CONFIG_NAME} names a file of weights of its own (transformers_weights)")
+    index = read_object(folder / INDEX_NAME)
+    if index is None:
+        return
+    files = index.get("weight_map")
+    if not isinstance(files, dict) or not isinstance(index.get("metadata"), dict):
+        raise ValueError(f"{folder / INDEX_NAME} must hold `metadata` and `weight_map`, tensor to file")
+    foreign = sorted({str(file) for file in files.values() if not re.fullmatch(WEIGHTS_PATTERN, str(file))})
+    if foreign:
+        raise ValueError(
+            f"{folder / INDEX_NAME} names {', '.join(foreign[:5])} ({len(foreign)}); expected files of the same folder"
+            " such as model-00001-of-00002.safetensors"
+        )
 
 
 def _refuse(value: Any) -> None:
@@ -207,8 +351,7 @@ def check_replaceable(folder: Path) -> list[Path]:
             f"{folder} is not empty and not a Micron-BERT model folder (it holds {_names(entries)}); choose another."
         )
     written = {file.name for file in REMOTE_CODE}
-    written |= {"config.json", "preprocessor_config.json", RESULTS_NAME, PROVENANCE_NAME}
-    written |= {"model.safetensors.index.json"}
+    written |= {CONFIG_NAME, PROCESSOR_NAME, RESULTS_NAME, PROVENANCE_NAME, INDEX_NAME}
     foreign = [
         entry
         for entry in entries
@@ -224,7 +367,7 @@ def check_replaceable(folder: Path) -> list[Path]:
 
 def _is_model_folder(folder: Path) -> bool:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("model_type") == MicronBertConfig.model_type
@@ -267,4 +410,11 @@ def _exchange(first: Path, second: Path) -> bool:
     raise OSError(code, os.strerror(code), str(second))
 
 
-__all__ = ["load_whole", "save_for_hub", "weights_fingerprint"]
+__all__ = [
+    "load_classifier_folder",
+    "load_image_processor",
+    "load_whole",
+    "model_folder",
+    "save_for_hub",
+    "weights_fingerprint",
+]

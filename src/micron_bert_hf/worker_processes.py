@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 
@@ -47,7 +49,8 @@ def run_jobs(
     )
     counted = 0
     try:
-        futures = [executor.submit(_work, work, job) for job in jobs]
+        with _interrupts_held_back():  # processes are started by `submit`
+            futures = [executor.submit(_work, work, job) for job in jobs]
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -68,13 +71,30 @@ def run_jobs(
         executor.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """
+    A process that is started inside never gets SIGINT: what is held back is inherited. It could not say before it has
+    imported everything that it wants none, and until then Ctrl-C would print where its imports were. This process gets
+    at the end what came meanwhile.
+    """
+    if sys.platform == "win32":  # which has no signals to hold back
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 # The counter of a worker process, set when it starts; never in the caller's process.
 _units_done: Any = None
 
 
 def _start_worker(units_done: Any, is_over: Any) -> None:
     global _units_done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides, also on Windows
     end_with_parent()
     threading.Thread(target=_end_after, args=(is_over.wait,), daemon=True).start()
     _units_done = units_done

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-
 from ..configuration_micron_bert import MicronBertConfig
-from ..hub import PROVENANCE_NAME, REMOTE_CODE, RESULTS_NAME, save_for_hub
+from ..hub import (
+    CONFIG_NAME,
+    INDEX_NAME,
+    PROCESSOR_NAME,
+    PROVENANCE_NAME,
+    REMOTE_CODE,
+    RESULTS_NAME,
+    WEIGHTS_PATTERN,
+    load_image_processor,
+    load_whole,
+    read_object,
+    save_for_hub,
+)
 from ..image_processing_micron_bert import MicronBertImageProcessor
 from ..modeling_micron_bert import (
     MicronBertForMicroExpressionClassification,
@@ -20,7 +28,7 @@ from ..modeling_micron_bert import (
     MicronBertModel,
     MicronBertPreTrainedModel,
 )
-from ..run_files import file_name, read_json, write_json
+from ..run_files import file_name, write_json
 from .results import Result, check_result, read_results
 
 
@@ -28,10 +36,10 @@ CARD_NAME, LICENSE_NAME, CONVERSION_NAME = "README.md", "LICENSE", "conversion.j
 EVALUATIONS_FOLDER = "evaluations"
 # The files that a publication writes, so that those of an earlier one can be told from a stranger's.
 OWN_PATTERNS = (
-    "config.json",
-    "preprocessor_config.json",
+    CONFIG_NAME,
+    PROCESSOR_NAME,
     "model*.safetensors",
-    "model.safetensors.index.json",
+    INDEX_NAME,
     "*_micron_bert.py",
     RESULTS_NAME,
     PROVENANCE_NAME,
@@ -45,9 +53,9 @@ _MODEL_CLASSES = {
 _CODE_NAMES = frozenset(file.name for file in REMOTE_CODE)
 _READ_NAMES = frozenset(
     {
-        "config.json",
-        "preprocessor_config.json",
-        "model.safetensors.index.json",
+        CONFIG_NAME,
+        PROCESSOR_NAME,
+        INDEX_NAME,
         CARD_NAME,
         LICENSE_NAME,
         RESULTS_NAME,
@@ -55,7 +63,6 @@ _READ_NAMES = frozenset(
         CONVERSION_NAME,
     }
 )
-_WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors"
 # What a run of pretraining leaves beside its model, and what belongs to a repository: neither read nor sent.
 _LEFT_OUT = (
     r"run\.json|history\.json|summary\.png|pictures|checkpoint-\d+|\.lock|__pycache__"
@@ -102,17 +109,17 @@ def read_model_folder(folder: Path) -> ModelFolder:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder")
     left_out = _check_entries(folder)
-    for name in ("config.json", "preprocessor_config.json"):
+    for name in (CONFIG_NAME, PROCESSOR_NAME):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is no model folder: {name} is missing")
-    results = _read_object(folder / RESULTS_NAME)
+    results = read_object(folder / RESULTS_NAME)
     return ModelFolder(
         model=_load_model(folder),
-        image_processor=MicronBertImageProcessor.from_pretrained(folder),
+        image_processor=load_image_processor(folder),
         results=None if results is None else check_result(results, str(folder / RESULTS_NAME)),
         evaluations=tuple(read_results(sorted((folder / EVALUATIONS_FOLDER).glob("*.json")))),
         provenance=_read_provenance(folder / PROVENANCE_NAME),
-        conversion=_read_object(folder / CONVERSION_NAME),
+        conversion=read_object(folder / CONVERSION_NAME),
         card=_read_text(folder / CARD_NAME),
         license=_read_text(folder / LICENSE_NAME),
         left_out=left_out,
@@ -138,7 +145,9 @@ def _check_entries(folder: Path) -> tuple[str, ...]:
     foreign = [
         entry.name
         for entry in others
-        if not (entry.is_file() and (entry.name in _READ_NAMES | _CODE_NAMES or re.fullmatch(_WEIGHTS, entry.name)))
+        if not (
+            entry.is_file() and (entry.name in _READ_NAMES | _CODE_NAMES or re.fullmatch(WEIGHTS_PATTERN, entry.name))
+        )
         and not (entry.is_dir() and entry.name == EVALUATIONS_FOLDER)
     ]
     if foreign:
@@ -147,45 +156,21 @@ def _check_entries(folder: Path) -> tuple[str, ...]:
 
 
 def _load_model(folder: Path) -> MicronBertPreTrainedModel:
-    """In the dtype it was saved in, with no tensor missing and none over."""
-    content = _read_object(folder / "config.json")
+    """In the dtype it was saved in; see [`load_whole`]."""
+    content = read_object(folder / CONFIG_NAME)
     names = content.get("architectures") or [None]
     if content.get("model_type") != MicronBertConfig.model_type or names[0] not in _MODEL_CLASSES:
         raise ValueError(
-            f"{folder}/config.json must be of one of {sorted(_MODEL_CLASSES)}; it says model_type"
+            f"{folder / CONFIG_NAME} must be of one of {sorted(_MODEL_CLASSES)}; it says model_type"
             f" {content.get('model_type')!r}, architectures {content.get('architectures')!r}"
         )
-    if not any(re.fullmatch(_WEIGHTS, entry.name) for entry in folder.iterdir()):
+    if not any(re.fullmatch(WEIGHTS_PATTERN, entry.name) for entry in folder.iterdir()):
         raise FileNotFoundError(f"{folder} has no weights: model.safetensors is missing")
-    try:
-        model, report = _MODEL_CLASSES[names[0]].from_pretrained(folder, output_loading_info=True)
-    except StrictDataclassError as error:
-        raise ValueError(f"{folder}/config.json is no config of this model: {error}") from error
-    except SafetensorError as error:
-        raise ValueError(f"the weights in {folder} are damaged or no safetensors: {error}") from error
-    except RuntimeError as error:  # shapes
-        raise ValueError(f"the weights in {folder} do not fit its config.json: {error}") from error
-    missing, over = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing or over:
-        raise ValueError(
-            f"the weights in {folder} do not fit its config.json: missing {missing[:5]} ({len(missing)}), without a"
-            f" place {over[:5]} ({len(over)})"
-        )
-    wrong = [name for name, tensor in model.named_parameters() if not torch.isfinite(tensor).all()]
-    if wrong:
-        raise ValueError(f"the weights in {folder} hold NaN or infinity: {', '.join(wrong[:5])} ({len(wrong)})")
-    return model.eval()
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    content = read_json(path)
-    if content is not None and not isinstance(content, dict):
-        raise ValueError(f"{path} must hold an object, got a {type(content).__name__}")
-    return content
+    return load_whole(_MODEL_CLASSES[names[0]], folder, dtype="auto").eval()
 
 
 def _read_provenance(path: Path) -> dict[str, Any] | None:
-    content = _read_object(path)
+    content = read_object(path)
     if content is not None and not (
         isinstance(content.get("subjects"), dict)
         and all(isinstance(people, list) for people in content["subjects"].values())

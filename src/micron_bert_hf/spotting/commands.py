@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 from transformers.utils.logging import disable_progress_bar
 
-from ..configuration_micron_bert import MicronBertConfig
-from ..hub import load_whole
-from ..image_processing_micron_bert import MicronBertImageProcessor
-from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
+from ..hub import load_classifier_folder, model_folder
 from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
 from .recognizer import FoundExpression, MicroExpressionRecognizer, MovementCurve
 from .video import Video
@@ -27,16 +24,11 @@ def load_classifier(model: str) -> MicroExpressionClassificationPipeline:
     The pipeline of a model folder or a repository. Its own code is not run: this package has that code.
 
     Raises:
-        OSError: there is no such model.
-        ValueError: it is no classifier of this package, or lacks tensors.
+        OSError, ValueError: as of [`model_folder`] and [`load_classifier_folder`].
     """
     disable_progress_bar()  # of weights that load in a moment
-    architectures = MicronBertConfig.from_pretrained(model).architectures or []
-    if architectures != [MicronBertForMicroExpressionClassification.__name__]:
-        raise ValueError(f"{model} is no classifier: it holds {', '.join(architectures) or 'another model'}")
-    loaded = load_whole(MicronBertForMicroExpressionClassification, model)
-    image_processor = MicronBertImageProcessor.from_pretrained(model)
-    return MicroExpressionClassificationPipeline(model=loaded.eval(), image_processor=image_processor, task=TASK)
+    loaded, image_processor = load_classifier_folder(model_folder(model))
+    return MicroExpressionClassificationPipeline(model=loaded, image_processor=image_processor, task=TASK)
 
 
 def predict(
@@ -60,8 +52,10 @@ def predict(
     """
     _check(output_format, figure, clip)
     if len(sources) == 2:
-        if clip is not None:
-            raise ValueError("two pictures make no video: --save-video needs a video or a folder of frames")
+        if clip is not None or fps is not None or by != "flow":
+            raise ValueError(
+                "two pictures are no video: --save-video, --fps and --by are of a video or folder of frames"
+            )
         return _predict_pair(sources, model, output_format, figure)
     if len(sources) != 1:
         raise ValueError(f"expected onset and apex, or one video or folder of frames, got {len(sources)} paths")
@@ -100,10 +94,12 @@ def _predict_pair(sources: Sequence[Path], model: str, output_format: str, figur
         caption = "" if moved else "nothing moved: the probabilities say nothing"
         _save_pair_figure(recognize, found, figure, caption)
     if output_format == "json":
-        answer = {"notes": found.notes, "moved": moved, "change": found.change, "scores": dict(found.scores)}
+        scores = dict(found.scores) if moved else {}
+        answer = {"notes": found.notes, "moved": moved, "change": found.change, "scores": scores}
         return json.dumps({"onset": str(sources[0]), "apex": str(sources[1]), **answer}, indent=2)
     if output_format == "csv":
-        rows = [(str(sources[0]), str(sources[1]), moved, found.change, *found.scores.values())]
+        scores = found.scores.values() if moved else [""] * len(found.scores)
+        rows = [(str(sources[0]), str(sources[1]), moved, found.change, *scores)]
         return _csv(("onset", "apex", "moved", "change", *found.scores), rows)
     lines = [f"note: {note}" for note in found.notes]
     lines += [f"moved {found.change:.2f} px of a 224-px face (counts from {recognize.options.least_change:.2f})"]

@@ -28,7 +28,7 @@ from ..modeling_micron_bert import MicronBertForMicroExpressionClassification
 from .classifiers import check_image_size, load_classifier, new_classifier, read_frame_rates, read_provenance
 from .fine_tuning import FineTuningArguments, fine_tune
 from .hub_arguments import HubArguments
-from .recipes import make_image_processor, make_preset, parse_command_line
+from .recipes import check_recipe_file, make_image_processor, make_preset, parse_command_line
 
 
 MODEL_NAME, TRAINING_NAME = "model", "training"
@@ -197,13 +197,16 @@ def read_classification_recipe(command_line: Sequence[str]) -> ClassificationRec
         command_line: a YAML file, then options that change it, such as `--epochs 10`; or options alone.
 
     Raises:
-        SystemExit: a key or option that does not exist or has a value of the wrong type, with what was expected on
-            standard error; `--help`.
-        ValueError: a value out of its range.
+        SystemExit: an option that does not exist or has a value of the wrong type, with what was expected on standard
+            error; `--help`.
+        ValueError: the file is no such recipe; a value out of its range.
     """
+    kinds = (LabelledDataArguments, StartArguments, FineTuningArguments, ClassificationRunArguments, HubArguments)
+    if command_line and not command_line[0].startswith("-"):
+        check_recipe_file(command_line[0], kinds)
     (data, start, arguments, run, hub), model = parse_command_line(
         command_line,
-        (LabelledDataArguments, StartArguments, FineTuningArguments, ClassificationRunArguments, HubArguments),
+        kinds,
         "run_classification.py",
         "Train a Micron-BERT classifier, or evaluate it.",
     )

@@ -9,6 +9,7 @@ nested ones with a dot on the command line (`--distance.low 30`); `model` holds 
 """
 
 import os
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -152,15 +153,36 @@ def parse_command_line(
     command_line = list(command_line)
     if command_line and not command_line[0].startswith("-"):
         command_line.insert(0, "--recipe")
+    parser = _make_parser(kinds, prog=program, description=description)
+    values = parser.instantiate(parser.parse_args(command_line))
+    objects = [kind(**{entry.name: getattr(values, entry.name) for entry in fields(kind)}) for kind in kinds]
+    return objects, dict(values.model)
+
+
+def check_recipe_file(path: str, kinds: Sequence[type]) -> None:
+    """
+    As [`parse_command_line`] reads it, but alone, so that what is wrong with the file is not taken for a wrong option.
+
+    Raises:
+        ValueError: there is no such file, it is no YAML, or a key does not exist or has a value of the wrong type; one
+            line that names the file.
+    """
+    parser = _make_parser(kinds, exit_on_error=False)
+    try:
+        # the one option without a default, which a file may leave to the command line
+        parser.parse_args(["--recipe", path, "--dataset", ""])
+    except (ArgumentError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no recipe: {' '.join(str(error).split())}") from error
+
+
+def _make_parser(kinds: Sequence[type], **options: Any) -> ArgumentParser:
     # a misspelt option must not be taken for another that begins like it
-    parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
+    parser = ArgumentParser(allow_abbrev=False, **options)
     parser.add_argument("--recipe", action="config", help="YAML file; also the first argument without --recipe")
     for kind in kinds:
         parser.add_class_arguments(kind)
     parser.add_argument("--model", type=dict[str, Any], default={}, help="fields of MicronBertConfig")
-    values = parser.instantiate(parser.parse_args(command_line))
-    objects = [kind(**{entry.name: getattr(values, entry.name) for entry in fields(kind)}) for kind in kinds]
-    return objects, dict(values.model)
+    return parser
 
 
 def make_image_processor(model_name_or_path: str | None, model: Mapping[str, Any]) -> MicronBertImageProcessor:
