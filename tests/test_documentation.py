@@ -273,28 +273,40 @@ def test_the_help_of_a_command_has_an_example_that_exists(name):
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "words"),
     [
-        "micron-bert prophesy video.mp4",
-        "micron-bert --verbose spot video.mp4",
-        "micron-bert predict onset.png apex.png --model m --save-figurine answer.png",
-        "micron-bert predict onset.png apex.png",
-        "micron-bert convert-dataset casme2 RAW casme2 --jobs many",
-        ".venv/bin/python examples/run_everything.py",
-        ".venv/bin/python examples/run_pretraining.py examples/recipes/tiny_cpu.yaml --no_such_option 1",
-        ".venv/bin/python examples/run_pretraining.py examples/recipes/enormous.yaml --output_dir OUT",
-        "torchrun --nproc_per_node 8 examples/run_classification.py --dataset FACES --epoch 3",
-        ".venv/bin/python examples/run_linear_probe.py pretrained faces --seeds 3",
-        ".venv/bin/python dataset_scripts/casme9.py RAW OUT",
-        ".venv/bin/python -m benchmarks.nothing",
-        "make coffee",
-        "curl somewhere",
+        ("micron-bert prophesy video.mp4", "no command"),
+        ("micron-bert --verbose spot video.mp4", "no command"),
+        (
+            "micron-bert predict onset.png apex.png --model m --save-figurine answer.png",
+            "No such option: --save-figurine",
+        ),
+        ("micron-bert predict onset.png apex.png", "Missing parameter: model"),
+        ("micron-bert convert-dataset casme2 RAW casme2 --jobs many", "valid integer"),
+        (".venv/bin/python examples/run_everything.py", "no examples/run_everything.py"),
+        (
+            ".venv/bin/python examples/run_pretraining.py examples/recipes/tiny_cpu.yaml --no_such_option 1",
+            "--no_such_option 1",
+        ),
+        (
+            ".venv/bin/python examples/run_pretraining.py examples/recipes/enormous.yaml --output_dir OUT",
+            "enormous.yaml",
+        ),
+        ("torchrun --nproc_per_node 8 examples/run_classification.py --dataset FACES --epoch 3", "--epoch 3"),
+        (".venv/bin/python examples/run_linear_probe.py pretrained faces --seeds 3", "has no {'--seeds'}"),
+        (".venv/bin/python dataset_scripts/casme9.py RAW OUT", "no dataset_scripts/casme9.py"),
+        (".venv/bin/python -m benchmarks.nothing", "no module benchmarks.nothing"),
+        ("make coffee", "makes no coffee"),
+        ("curl somewhere", "what is curl?"),
     ],
 )
-def test_commands_that_do_not_exist_are_found(line, monkeypatch):
+def test_commands_that_do_not_exist_are_found(line, words, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    with pytest.raises((Exception, SystemExit)):
+    with pytest.raises((AssertionError, ValueError, SystemExit, typer.TyperException)) as found:
         check_command(line)
+    # who exits has said why on standard error
+    said = capsys.readouterr().err if found.type is SystemExit else str(found.value)
+    assert words in said
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=relative)

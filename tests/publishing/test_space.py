@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from publisher import TOKEN, start_publisher
 
 from micron_bert_hf import MicronBertModel
 from micron_bert_hf.hub import save_for_hub
+from micron_bert_hf.publishing import space as space_module
 from micron_bert_hf.publishing.space import publish_space, try_space, write_space_folder
 
 
@@ -97,6 +99,39 @@ def test_a_space_runs_from_what_was_sent(hub, publisher, make_folder, tmp_path):
         answered = server.compare(onset, apex)
         assert answered["success"] and answered["output"]["data"][0].count("<figure>") == 4
         assert server.stop() == 0
+
+
+def test_a_space_is_as_private_as_its_model_and_a_public_one_stops_both(hub, publisher, make_folder):
+    publisher.call("make_repo", "user/closed", private=True)
+    assert publisher.call("command", "publish", make_folder(), "user/closed", "--space") == 0
+    repos = hub.state()["repos"]
+    assert repos["user/closed"]["private"] and repos["spaces/user/closed"]["private"]
+
+    publisher.call("make_repo", "user/open", repo_type="space", space_sdk="static")
+    assert publisher.call("command", "publish", make_folder(), "user/open", "--space", "--private") == 1
+    repos = hub.state()["repos"]
+    assert len(repos["user/open"]["revisions"]) == len(repos["spaces/user/open"]["revisions"]) == 1  # made, no commit
+
+
+@pytest.mark.parametrize("is_link", [False, True], ids=["file", "link"])
+def test_strange_files_among_the_source_are_refused_by_name(tmp_path, monkeypatch, is_link):
+    source, secret = tmp_path / "source", tmp_path / "secret.py"
+    shutil.copytree(space_module._SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(space_module, "_SOURCE", source)
+    (source / ".hidden.py").write_text("neither sent nor refused")
+    write_space_folder(tmp_path / "clean", "user/page")
+    names = [path.relative_to(tmp_path / "clean" / "micron_bert_hf") for path in (tmp_path / "clean").rglob("m*/**/*")]
+    assert {name.as_posix() for name in names} == {
+        path.relative_to(source).as_posix() for path in source.rglob("*") if path.name != ".hidden.py"
+    }
+    secret.write_text("hf_secret")
+    if is_link:
+        (source / "web" / "linked.py").symlink_to(secret)
+    else:
+        (source / "web" / "token.txt").write_text("hf_secret")
+    with pytest.raises(ValueError, match="holds web/linked.py" if is_link else "holds web/token.txt"):
+        write_space_folder(tmp_path / "space", "user/page")
+    assert not (tmp_path / "space").exists()
 
 
 def test_an_encoder_and_a_name_without_a_user_are_refused_before_anything_is_done(

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from micron_bert_hf import MicronBertConfig, MicronBertForMicroExpressionClassification, MicronBertImageProcessor
 from micron_bert_hf.hub import save_for_hub
+from micron_bert_hf.locks import LOCK_NAME
 from micron_bert_hf.spotting import MicroExpressionRecognizer
 from micron_bert_hf.spotting.commands import load_classifier
 from micron_bert_hf.web import serve, uploads
@@ -44,7 +47,9 @@ CHROMIUM_ARGUMENTS = [
 ]
 # For the server's process, which imports it when it starts: whoever else it calls, it ends.
 LOOPBACK_ONLY = """
-import os, sys
+import os, signal, sys
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests are started to outlive a terminal
 
 def loopback_only(event, args):
     address = args[1] if event == "socket.connect" else args
@@ -218,7 +223,8 @@ def test_a_video(open_page, recognize):
     expect(shown).to_contain_text("frame 3, ")
     assert_loaded(shown.locator("img"), 1)
     assert shown.locator("img").get_attribute("src") != at_apex
-    assert len(set(page.locator("#clip-frames .scale").all_inner_texts())) <= 2  # hidden ones have no text
+    scales = page.locator("#clip-frames .scale").all_text_contents()  # of hidden ones too
+    assert len(scales) == page.locator("#clip-frames figure").count() > 1 and len(set(scales)) == 1
 
     answer = downloaded(page, "#clip-answer")
     assert answer["source"] == "surprise.mp4" and answer["expressions"][0]["apex"]["frame"] == found.apex
@@ -297,15 +303,26 @@ def test_files_that_nobody_sent_and_addresses_are_refused(server, tmp_path):
     assert answered["success"] and "figure" in answered["output"]["data"][0]
 
 
+def test_a_request_of_many_files_is_refused_whole(server, home):
+    """One is of a megabyte, no more than a file may have; a browser sends one at a time."""
+    files = [("files", (f"{number}.png", bytes(2**20))) for number in range(uploads.MAX_FILE_MEGABYTES + 2)]
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        answer = client.post("/gradio_api/upload", files=files)
+        assert answer.status_code == 413 and "maximum allowed size" in answer.text
+        assert len(client.post("/gradio_api/upload", files=files[:2]).raise_for_status().json()) == 2
+    assert sum(path.stat().st_size == 2**20 for path in (home / "tmp").rglob("*")) == 2
+
+
 def test_nothing_is_left_when_the_page_ends(server, open_page, home):
-    """This ends the server, so it stands last."""
+    """Its terminal is closed. This ends the server, so it stands last."""
     send_pair(page := open_page(), ONSET, APEX)
     page.locator("#pair-answer .verdict").wait_for()
     (folder,) = (home / "tmp").glob("micron-bert-page-*")
     assert folder.stat().st_mode & 0o077 == 0
     sent = {ONSET.read_bytes(), APEX.read_bytes()}
     assert sent <= {path.read_bytes() for path in folder.rglob("*.png")}
-    assert server.stop() == 0
+    server.process.send_signal(signal.SIGHUP)
+    assert server.process.wait(30) == 0
     assert not folder.exists()
     assert not any(path.read_bytes() in sent for path in home.rglob("*") if path.is_file())
     assert server.process.stdout.read() == "" and server.stderr.read_text() == ""
@@ -315,24 +332,68 @@ def test_nothing_is_left_when_the_page_ends(server, open_page, home):
 
 
 def test_uploads_are_deleted_by_their_age(tmp_path):
-    for name, age in (("old/whole.png", 1000), ("half", 1000), ("new/whole.png", 10)):
+    for name, age in (("old/whole.png", 1000), ("half", 1000), ("new/whole.png", 10), ("new/newest.png", 5)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"pixels")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    uploads.delete_old(tmp_path, uploads.KEPT_SECONDS)
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["new", "new/whole.png"]
+    for most_bytes, left in ((12, ["new", "new/newest.png", "new/whole.png"]), (11, ["new", "new/newest.png"])):
+        uploads.delete_old(tmp_path, uploads.KEPT_SECONDS, most_bytes)
+        assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == left
 
 
-def test_they_are_deleted_while_the_page_stands(model, tmp_path, monkeypatch):
-    """The server in this process, whose clock can be set: it looks ten times a second instead of once a minute."""
+def test_an_upload_outlasts_the_queue():
+    """Those who wait, the one before them, and the visitor's own answer."""
+    assert (uploads.MAX_WAITING + 2) * uploads.ANSWER_SECONDS < uploads.KEPT_SECONDS
+
+
+# Two servers leave folders of theirs: one has been killed, the other lives and locks its own.
+OTHER_SERVER = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folders_of_others(tmp_path):
+    killed, living = tmp_path / "micron-bert-page-killed", tmp_path / "micron-bert-page-living"
+    for folder in (killed, living):
+        (folder / "uploads").mkdir(parents=True)
+        (folder / "uploads" / "face.png").write_bytes(b"pixels")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", OTHER_SERVER, str(folder / LOCK_NAME)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for folder in (killed, living)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == b"locked\n"
+    processes[0].kill()
+    processes[0].wait()
+    yield killed, living
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_they_are_deleted_while_the_page_stands(model, tmp_path, monkeypatch, folders_of_others):
+    """
+    The server in this process, whose clock can be set: it looks ten times a second instead of once in ten seconds. It
+    is started twice, and leaves nothing either time.
+    """
+    killed, living = folders_of_others
     monkeypatch.setattr("micron_bert_hf.web.server._SWEEP_SECONDS", 0.1)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
-        monkeypatch.setenv(name, "")  # so that what is set meanwhile does not stay
-    seen = []
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "a user's own")
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    environment = dict(os.environ)
 
-    def visit():
-        while not (folders := list(tmp_path.glob("micron-bert-page-*"))):
+    def visit(seen):
+        while not (folders := [path for path in tmp_path.glob("*/uploads") if path.parent not in (killed, living)]):
             time.sleep(0.05)
         (folders[0] / "old.png").write_bytes(b"pixels")
         os.utime(folders[0] / "old.png", (0, 0))
@@ -344,11 +405,13 @@ def test_they_are_deleted_while_the_page_stands(model, tmp_path, monkeypatch):
         seen.extend(path.name for path in folders[0].iterdir())
         os.kill(os.getpid(), signal.SIGTERM)
 
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    serve(str(model), host="127.0.0.1", port=free_port())
-    visitor.join()
-    assert seen == ["new.png"] and list(tmp_path.iterdir()) == []
+    for _ in range(2):
+        visitor = threading.Thread(target=visit, args=[seen := []])
+        visitor.start()
+        serve(str(model), host="127.0.0.1", port=free_port())
+        visitor.join()
+        assert seen == ["new.png"] and list(tmp_path.iterdir()) == [living]
+        assert dict(os.environ) == environment
 
 
 def write_video(path, frames, rate):
@@ -385,11 +448,14 @@ def test_a_video_that_ends_early_is_answered_with_a_note(recognize, tmp_path):
 
 def test_what_the_model_has_learnt_from_is_read_beside_its_weights(tmp_path):
     assert learnt_from(tmp_path) == NOT_WRITTEN
-    results = {"dataset": "synthetic, difficulty 0.15", "data": {"num_train_subjects": 50}}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    assert learnt_from(tmp_path) == "This model has learnt from: synthetic, difficulty 0.15 (50 people)."
     provenance = {"subjects": {"mer-synth-v1": ["a", "b"]}, "is_complete": False}
     (tmp_path / "provenance.json").write_text(json.dumps(provenance))
     assert learnt_from(tmp_path).startswith(
         "This model has learnt from: mer-synth-v1 (2 people), and maybe from others"
     )
+    (tmp_path / "provenance.json").write_text(json.dumps(provenance | {"is_complete": True}))
+    assert learnt_from(tmp_path) == "This model has learnt from: mer-synth-v1 (2 people)."
+    for damaged in ({"subjects": {"mer-synth-v1": 7}, "is_complete": True}, ["mer-synth-v1"]):
+        (tmp_path / "provenance.json").write_text(json.dumps(damaged))
+        with pytest.raises(ValueError, match="provenance.json must hold"):
+            learnt_from(tmp_path)

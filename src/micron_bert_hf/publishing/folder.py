@@ -118,7 +118,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
         image_processor=load_image_processor(folder),
         results=None if results is None else check_result(results, str(folder / RESULTS_NAME)),
         evaluations=tuple(read_results(sorted((folder / EVALUATIONS_FOLDER).glob("*.json")))),
-        provenance=_read_provenance(folder / PROVENANCE_NAME),
+        provenance=read_provenance(folder / PROVENANCE_NAME),
         conversion=read_object(folder / CONVERSION_NAME),
         card=_read_text(folder / CARD_NAME),
         license=_read_text(folder / LICENSE_NAME),
@@ -169,7 +169,7 @@ def _load_model(folder: Path) -> MicronBertPreTrainedModel:
     return load_whole(_MODEL_CLASSES[names[0]], folder, dtype="auto").eval()
 
 
-def _read_provenance(path: Path) -> dict[str, Any] | None:
+def read_provenance(path: Path) -> dict[str, Any] | None:
     content = read_object(path)
     if content is not None and not (
         isinstance(content.get("subjects"), dict)

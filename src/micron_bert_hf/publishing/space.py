@@ -16,7 +16,7 @@ from huggingface_hub import SpaceCardData
 from .folder import label_names, read_model_folder, sent_files
 from .isolation import PACKAGE, ask
 from .model import Publication, publish_model
-from .push import DEFAULT_BRANCH, PushedCommit, check_repo_id, push_folder
+from .push import DEFAULT_BRANCH, PushedCommit, check_repo_id, make_repository, push_folder
 from .results import Source
 
 
@@ -26,7 +26,8 @@ _OWN_PATTERNS = ("app.py", "requirements.txt", "README.md", f"{PACKAGE}/*", "LIC
 _SOURCE = Path(__file__).parents[1]
 _APP, _TRIAL = _SOURCE / "web" / "space_app.py", _SOURCE / "web" / "space_trial.py"
 _CARD = Path(__file__).with_name("space_card.md")
-_UNSENT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+# Of the files that this package consists of. Whatever else lies among them is not ours to send.
+_SUFFIXES = {".py", ".typed", ".md", ".css", ".png", ".mp4", ".npz", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,13 @@ def publish_space(
     [`publish_model`], and a Space of the same name over the commit that came of it. Before anything is sent, the page
     is made from the files of the Space, and answers, in a process of its own.
 
-    Args: see [`publish_model`]; `revision` and `tag` are those of the model.
+    Args: see [`publish_model`]; `revision` and `tag` are those of the model. The Space over a private model is too.
 
     Raises:
-        ValueError: no classifier, or the page cannot be made; see also [`publish_model`].
+        ValueError: no classifier, a strange file in this package's source, or the page cannot be made; see also
+            [`publish_model`].
+        PermissionError: the model exists and is public, and is to be private; or the Space is, over a private model.
+            Nothing was sent.
         OSError: see [`push_folder`]; the model may have been published.
     """
     check_repo_id(repo_id)
@@ -91,6 +95,9 @@ def publish_space(
         space = Path(temporary) / "space"
         write_space_folder(space, repo_id)
         try_space(space, Path(folder))
+        # both, before anything is sent to one of them
+        is_private = make_repository(repo_id, private=private, token=token)
+        make_repository(repo_id, private=is_private, repo_type="space", token=token)
         published = publish_model(
             folder,
             repo_id,
@@ -107,7 +114,7 @@ def publish_space(
             repo_id,
             message=f"A page over {repo_id} at {published.commit[:12]}, by micron-bert publish",
             own_patterns=_OWN_PATTERNS,
-            private=private,
+            private=published.pushed.private,
             repo_type="space",
             token=token,
         )
@@ -122,9 +129,15 @@ def write_space_folder(target: Path, repo_id: str) -> None:
     Args:
         target: must not exist.
         repo_id (`str`): of the model.
+
+    Raises:
+        ValueError: among the source of this package there is what is no part of it.
     """
+    names = _source_files()
     target.mkdir()
-    shutil.copytree(_SOURCE, target / PACKAGE, ignore=_UNSENT)
+    for name in names:
+        (target / PACKAGE / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_SOURCE / name, target / PACKAGE / name)
     for text in _license_texts():
         shutil.copyfile(text, target / text.name)
     write_app(target, repo_id, DEFAULT_BRANCH)
@@ -149,6 +162,30 @@ def try_space(space: Path, model: Path) -> None:
         found = ask(_TRIAL, request, Path(folder), online=False, hide_package=False)
     if not Path(found["module"]).is_relative_to(space.resolve()):
         raise ValueError(f"the page was made by {found['module']}, and not by the files of the Space")
+
+
+def _source_files() -> list[Path]:
+    """
+    Of this package, relative to it, without what Python and others keep in `__pycache__` and hidden files.
+
+    Raises:
+        ValueError: it holds links, or files of another kind than its own; the message names them.
+    """
+    files, strange = [], []
+    for path in sorted(_SOURCE.rglob("*")):
+        name = path.relative_to(_SOURCE)
+        if any(part == "__pycache__" or part.startswith(".") for part in name.parts):
+            continue
+        if not path.is_symlink() and path.is_file() and path.suffix in _SUFFIXES:
+            files.append(name)
+        elif path.is_symlink() or not path.is_dir():
+            strange.append(name.as_posix())
+    if strange:
+        raise ValueError(
+            f"the source of {DISTRIBUTION} holds {', '.join(strange[:5])} ({len(strange)}), which is no part of it;"
+            " nothing was sent. Take it away first."
+        )
+    return files
 
 
 def _requirements() -> Iterator[str]:

@@ -30,7 +30,6 @@ from .uploads import VisitorVideo, read_pair
 MOST_MAPS = 120
 NOTHING_MOVED = "Nothing moved"
 CHANGE_TITLE, CHANGE_UNIT = "What has changed", "change (1 = nothing alike)"
-MOVEMENT_UNIT = "px of a 224-px face"
 # Of the timeline, in inches, and its axes in shares of that: narrower than in print, so that it can be read in half a
 # window. Ours, by eye.
 TIMELINE_SIZE, TIMELINE_AXES = (7.5, 3.5), (0.09, 0.17, 0.88, 0.62)
@@ -127,7 +126,7 @@ def _found(
     intervals = [(item.onset_seconds, item.apex_seconds, item.offset_seconds, item.label or "") for item in found]
     least = recognize.options.least_change
     timeline = new_figure(*TIMELINE_SIZE, "Movement over time", "")
-    draw_timeline(timeline.add_axes(TIMELINE_AXES), curve.seconds, curve.values, intervals, least, MOVEMENT_UNIT)
+    draw_timeline(timeline.add_axes(TIMELINE_AXES), curve.seconds, curve.values, intervals, least, curve.unit)
     parts.append(
         f'<div class="wide timeline"><img src="{figure_url(timeline)}" alt="Movement of the face over time"></div>'
     )
@@ -138,11 +137,11 @@ def _found(
                 f"{item.onset_seconds:.2f} s",
                 f"{item.apex_seconds:.2f} s",
                 f"{item.offset_seconds:.2f} s",
-                f"{item.change:.2f} px",
+                f"{item.change:.2f}",
             )
             for item in found
         ]
-        parts.append(table(("expression", "onset", "apex", "offset", "moved, of 224 px"), rows))
+        parts.append(table(("expression", "onset", "apex", "offset", f"moved, {curve.unit}"), rows))
     return parts
 
 

@@ -1,19 +1,27 @@
 """The page itself: what stands where, and what happens on a click. The one file that needs Gradio."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.route_utils import MultiPartException
 from gradio.utils import get_upload_folder
 
 from ..data.clip_sources import VIDEO_SUFFIXES
 from ..spotting import MicroExpressionRecognizer
 from .answers import clip_answer, pair_answer
 from .markup import problem
-from .uploads import KEPT_SECONDS, MAX_FILE_MEGABYTES, MAX_PIXELS, MAX_VIDEO_PIXELS, MAX_VIDEO_SECONDS
+from .uploads import (
+    KEPT_SECONDS,
+    MAX_FILE_MEGABYTES,
+    MAX_PIXELS,
+    MAX_VIDEO_PIXELS,
+    MAX_VIDEO_SECONDS,
+    MAX_WAITING,
+)
 
 
 # Synthetic faces; `examples/space/make_examples.py` made them.
@@ -31,8 +39,6 @@ THEME = gr.themes.Base(
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 )
-# Who comes while so many wait is asked to come back later: ours, about a quarter of an hour of videos.
-MOST_WAITING = 20
 # One computes, the others wait: events of one `concurrency_id` share one place. Uploads are read by our own code, with
 # our limits, and not by Gradio's components.
 _ANSWERING = {
@@ -110,7 +116,33 @@ def build_page(recognize: MicroExpressionRecognizer, name: str, training_data: s
             button.click(search, video, [answer, slider, frames], **_ANSWERING)
             videos.click(lambda sample: sample[0], videos, video, queue=False, api_visibility="private")
             slider.change(None, slider, js=_SHOW_FRAME, queue=False, api_visibility="private")
-    return page.queue(max_size=MOST_WAITING)
+    return page.queue(max_size=MAX_WAITING)  # who comes then is asked to come back later
+
+
+def limited_requests(most_bytes: int) -> dict[str, Any]:
+    """For `app_kwargs`: no request has more bytes. Gradio limits a file, and takes a thousand of them at once."""
+    return {"middleware": [(_LimitedRequests, (), {"most_bytes": most_bytes})]}
+
+
+class _LimitedRequests:
+    """An ASGI application in front of another, which gets an error instead of what is too much."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], most_bytes: int):
+        self._app, self._most_bytes = app, most_bytes
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Callable, send: Callable) -> None:
+        num_bytes = 0
+
+        async def receive_within_the_limit() -> MutableMapping[str, Any]:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._most_bytes:
+                # to Gradio an upload that failed: it deletes what came of it
+                raise MultiPartException(f"The request has more than the maximum allowed size, {self._most_bytes}")
+            return message
+
+        await self._app(scope, receive_within_the_limit, send)
 
 
 def _picture(label: str) -> gr.components.Component:
@@ -189,7 +221,7 @@ policing or border control, in schools or at workplaces, or on anybody who has n
 <p>{escape(training_data)} A model that has only seen synthetic faces names what moved in a synthetic face: for a real
 face its names mean nothing.</p>
 <p><b>What you send</b> is not kept: it is deleted {KEPT_SECONDS // 60} minutes after it came at the latest, and when
-this page's server ends. The answer is made in memory and sent to you alone. Nothing is logged, counted or passed
-on.</p>
+this page's server ends. The answer is made in memory and sent to you alone. No picture and no answer is logged, and
+nothing is counted or passed on.</p>
 </div>
 """

@@ -1,9 +1,9 @@
-"""What the page says a model has learnt from, as the files beside its weights say it."""
+"""What the page says a model has learnt from, as the file beside its weights says it."""
 
 from pathlib import Path
 
-from ..hub import RESULTS_NAME
-from ..run_files import read_json
+from ..hub import PROVENANCE_NAME
+from ..publishing.folder import read_provenance
 
 
 NOT_WRITTEN = "Nobody wrote down what this model has learnt from."
@@ -14,17 +14,14 @@ def learnt_from(folder: Path) -> str:
     One sentence.
 
     Args:
-        folder: of a model; read are `provenance.json`, of a training run, and `results.json`, of the demo.
+        folder: of a model.
 
     Raises:
-        ValueError: one of them is damaged.
+        ValueError: it is damaged.
     """
-    provenance, results = read_json(folder / "provenance.json"), read_json(folder / RESULTS_NAME)
-    if isinstance(provenance, dict) and isinstance(provenance.get("subjects"), dict) and provenance["subjects"]:
-        sets = [f"{name} ({len(people)} people)" for name, people in sorted(provenance["subjects"].items())]
-        others = "" if provenance.get("is_complete") else ", and maybe from others whom nobody wrote down"
-        return f"This model has learnt from: {', '.join(sets)}{others}."
-    data = results.get("data") if isinstance(results, dict) else None
-    if isinstance(data, dict) and "num_train_subjects" in data:
-        return f"This model has learnt from: {results.get('dataset')} ({data['num_train_subjects']} people)."
-    return NOT_WRITTEN
+    seen = read_provenance(folder / PROVENANCE_NAME)
+    if seen is None or not seen["subjects"]:
+        return NOT_WRITTEN
+    sets = [f"{name} ({len(people)} people)" for name, people in sorted(seen["subjects"].items())]
+    others = "" if seen["is_complete"] else ", and maybe from others whom nobody wrote down"
+    return f"This model has learnt from: {', '.join(sets)}{others}."

@@ -1,7 +1,9 @@
 """What a visitor may send, how it is read, and when it is deleted."""
 
+import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,21 @@ from ..data.clip_frames import read_pixels
 from ..spotting.video import MAX_PIXELS, Video, VideoFrame
 
 
-# Of any file. This and the next two are ours, so that nobody waits more than about a minute for somebody else.
+# About how long the answer to the largest of these takes: ours, and so are the next three.
+ANSWER_SECONDS = 60
 MAX_FILE_MEGABYTES = 100
 MAX_VIDEO_SECONDS = 30
 # Of all frames together: 30 s of 1920 x 1080 at 30 frames a second, or of 640 x 480 at 200.
 MAX_VIDEO_PIXELS = 2_000_000_000
-# After this time an upload is deleted: ours, longer than the longest queue.
+# After this time an upload is gone: ours.
 KEPT_SECONDS = 15 * 60
+# So that an upload is there when its turn comes: those who wait take two thirds of its time at the most, and the rest
+# is for the answer before them, for their own, and for a visitor who does not click at once.
+MAX_WAITING = KEPT_SECONDS * 2 // 3 // ANSWER_SECONDS
+# Of one request, which sends one file: a megabyte more, for what is around it.
+MAX_REQUEST_BYTES = (MAX_FILE_MEGABYTES + 1) * 2**20
+# Of all uploads together: two files each of all who wait and of the one who is answered, and as much again. Ours.
+MAX_UPLOADS_BYTES = 2 * 2 * (MAX_WAITING + 1) * MAX_FILE_MEGABYTES * 2**20
 
 
 class VisitorVideo(Video):
@@ -66,14 +76,27 @@ def read_pair(onset: Path, apex: Path) -> tuple[np.ndarray, np.ndarray]:
     return pictures[0], pictures[1]
 
 
-def delete_old(folder: Path, kept_seconds: float) -> None:
-    """Delete what has been in `folder` for longer, whole or half sent, answered or not."""
-    latest = time.time() - kept_seconds
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
-        try:
-            if path.is_dir():
-                path.rmdir()
-            elif path.stat().st_mtime < latest:
+def delete_old(folder: Path, kept_seconds: float, most_bytes: int) -> None:
+    """
+    Delete what has been in `folder` for longer, whole or half sent, answered or not; and of what is left, the oldest
+    beyond `most_bytes` together.
+    """
+    latest, num_bytes = time.time() - kept_seconds, 0
+    for modified, size, path in sorted(_files(folder), reverse=True):
+        num_bytes += size
+        if modified < latest or num_bytes > most_bytes:
+            with suppress(OSError):  # gone already
                 path.unlink()
-        except OSError:  # not empty, or gone already
-            continue
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_dir():
+            with suppress(OSError):  # not empty, or gone already
+                path.rmdir()
+
+
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each was written last, its bytes, and where it is."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # it has just got another name
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                yield status.st_mtime, status.st_size, path
