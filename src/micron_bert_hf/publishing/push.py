@@ -78,7 +78,9 @@ def make_repository(
         api.auth_check(**where, write=True)  # the call above succeeds for a repository that one may only see
         is_private = bool(api.repo_info(**where).private)
     if private and not is_private:
-        raise PermissionError(f"the {repo_type} {repo_id} exists and is public; nothing was sent. Make it private first.")
+        raise PermissionError(
+            f"the {repo_type} {repo_id} exists and is public; nothing was sent. Make it private first."
+        )
     return is_private
 
 
