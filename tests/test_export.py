@@ -380,7 +380,7 @@ def test_what_a_killed_run_left_does_not_come_along(classifier, tmp_path):
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
 def test_a_missing_library_is_named_with_its_extra(library, classifier, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'micron-bert-hf\[onnx\]' .*{library}"):
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install '\.\[onnx\]' in a checkout .*{library}"):
         export_onnx(classifier, tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -1125,7 +1125,7 @@ def test_videos_without_pyav_are_refused_before_work(tmp_path, monkeypatch):
     write_frames(tmp_path / "lab" / "s01", range(3))
     assert prepare(tmp_path / "lab", tmp_path / "frames").num_clips == 1
     (tmp_path / "lab" / "a.mp4").write_bytes(b"x")
-    with pytest.raises(ModuleNotFoundError, match=r"micron-bert-hf\[video\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[video\]'"):
         prepare(tmp_path / "lab", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
