@@ -49,7 +49,7 @@ ONNX_NAME, INT8_NAME = "model.onnx", "model_int8.onnx"
 LABELS_NAME, REPORT_NAME = "labels.json", "export.json"
 # The first with an operator for GELU; onnxruntime 1.18 (May 2024) runs it.
 OPSET = 20
-# Issue 7: by how much any output may differ from torch's. Where hardly anything moved the pooling of the head divides
+# Our aim: by how much any output may differ from torch's. Where hardly anything moved the pooling of the head divides
 # rounding by next to nothing, and torch in float32 is itself as far as that from torch in float64: there the limit is
 # this multiple of that distance, ours, since two implementations round differently.
 TOLERANCE, ROUNDING_MULTIPLE = 1e-4, 3.0
