@@ -11,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..hub import load_classifier_folder, model_folder
 from ..pipeline_micron_bert import MicroExpressionClassificationPipeline
+from .change import FlowChange
 from .recognizer import FoundExpression, MicroExpressionRecognizer, MovementCurve
 from .video import Video
 
@@ -102,7 +103,7 @@ def _predict_pair(sources: Sequence[Path], model: str, output_format: str, figur
         rows = [(str(sources[0]), str(sources[1]), moved, found.change, *scores)]
         return _csv(("onset", "apex", "moved", "change", *found.scores), rows)
     lines = [f"note: {note}" for note in found.notes]
-    lines += [f"moved {found.change:.2f} px of a 224-px face (counts from {recognize.options.least_change:.2f})"]
+    lines += [f"moved {found.change:.2f} {FlowChange.unit} (counts from {recognize.options.least_change:.2f})"]
     if not moved:
         return "\n".join([*lines, "Nothing moved: there is no expression to name."])
     return "\n".join([*lines, *(f"{label:16}{score:7.1%}" for label, score in found.scores.items())])
@@ -122,16 +123,20 @@ def _spot(
     found = recognize.expressions(video, curve)
     if figure is not None or clip is not None:
         _draw(recognize, video, curve, found, figure, clip, progress)
-    notes = [*curve.notes, *([video.problem] if video.problem else [])]
     if output_format == "json":
         expressions = [item.as_json() for item in found]
-        answer = {"source": str(source), "notes": notes, "unit_of_change": curve.unit, "expressions": expressions}
+        answer = {
+            "source": str(source),
+            "notes": curve.notes,
+            "unit_of_change": curve.unit,
+            "expressions": expressions,
+        }
         return json.dumps(answer, indent=2)
     names = ("onset", "apex", "offset")
     if output_format == "csv":
         header = (*names, *(f"{name}_seconds" for name in names), "change", "label", "score")
         return _csv(header, [[getattr(item, name) for name in header] for item in found])
-    lines = [f"note: {note}" for note in notes]
+    lines = [f"note: {note}" for note in curve.notes]
     if not found:
         return "\n".join([*lines, "No micro-expression was spotted."])
     lines.append(f"{'onset':>8}{'apex':>8}{'offset':>8}{'seconds':>18}{'moved':>10}  expression")

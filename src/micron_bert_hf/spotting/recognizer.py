@@ -114,6 +114,7 @@ class MovementCurve:
             [`FoundExpression`]'s `change`; NaN at both ends.
         unit (`str`): of `values`.
         alignment (`FaceAlignment`): of the whole video.
+        problem (`str`, *optional*): why the video's frames ended before its end.
     """
 
     numbers: tuple[int, ...]
@@ -121,22 +122,22 @@ class MovementCurve:
     values: np.ndarray
     unit: str
     alignment: FaceAlignment
+    problem: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to know of the face, and why nothing can have been spotted."""
-        if self.alignment.face is None:
-            return (*self.alignment.notes, "without a face nothing is spotted")
-        notes = self.alignment.notes
+        """What there is to know of the face, why nothing can have been spotted, and what is wrong with the video."""
+        notes = list(self.alignment.notes)
         step = float(np.median(np.diff(self.seconds))) if len(self.seconds) > 1 else 0.0
-        if step > 1 / LEAST_FPS:
-            notes = (
-                *notes,
-                f"{1 / step:.3g} frames a second are too few to spot by: from {LEAST_FPS} on they are enough",
-            )
-        if not np.isfinite(self.values).any():
-            notes = (*notes, f"no two frames are {LAG_SECONDS} s apart or nearly so: nothing could be compared")
-        return notes
+        if self.alignment.face is None:
+            notes.append("without a face nothing is spotted")
+        elif step > 1 / LEAST_FPS:
+            notes.append(f"{1 / step:.3g} frames a second are too few to spot by: from {LEAST_FPS} on they are enough")
+        if self.alignment.face is not None and not np.isfinite(self.values).any():
+            notes.append(f"no two frames are {LAG_SECONDS} s apart or nearly so: nothing could be compared")
+        if self.problem is not None:
+            notes.append(self.problem)
+        return tuple(notes)
 
 
 @dataclass(frozen=True)
@@ -207,14 +208,14 @@ class MicroExpressionRecognizer:
         """
         video = Video(source, fps)
         curve = self.curve(video, progress)
-        for note in (*curve.notes, *([video.problem] if video.problem else [])):
+        for note in curve.notes:
             logger.warning("%s", note)
         return self.expressions(video, curve)
 
     def expressions(self, video: Video, curve: MovementCurve) -> list[FoundExpression]:
         """
-        What a curve of this video shows: the second reading, of the frames that are needed. Without a face nothing:
-        what moves then is something else.
+        What a curve of this video shows, in the order of time: another reading, of the frames that are needed. Without
+        a face nothing: what moves then is something else.
         """
         if curve.alignment.face is None:
             return []
@@ -258,7 +259,7 @@ class MicroExpressionRecognizer:
         return self._classify((onset, onset), return_maps=True)["diagonal_attention"]
 
     def curve(self, video: Video, progress: bool = False) -> MovementCurve:
-        """Movement over time: the first reading."""
+        """Movement over time; the video is read for its face, and then once through."""
         frames = tqdm(video, desc="spotting", unit="frame", disable=not progress)
         alignment = self._find_face(video)
         prepared = (
@@ -274,7 +275,9 @@ class MicroExpressionRecognizer:
             numbers.append(moment.number)
             seconds.append(moment.seconds)
             values.append(np.nan if value is None else float(value))
-        return MovementCurve(tuple(numbers), np.array(seconds), np.array(values), self._measure.unit, alignment)
+        return MovementCurve(
+            tuple(numbers), np.array(seconds), np.array(values), self._measure.unit, alignment, video.problem
+        )
 
     def change_maps(
         self, video: Video, curve: MovementCurve, numbers: Iterable[int] | None = None, progress: bool = False

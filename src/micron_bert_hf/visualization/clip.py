@@ -18,8 +18,8 @@ from .spotting import draw_timeline
 
 COLORMAP = "viridis"
 CHANGE_UNIT = "1 - diagonal / diagonal of the still pair"
-# The scale of a clip ends where all but this share of its patches lie, so that a single one does not darken the rest,
-# and never below `LEAST_SCALE`, since in a clip in which nothing moves noise would fill it. Ours.
+# The scale of a clip ends at this percentile of its patches, so that a single one does not darken the rest, and never
+# below `LEAST_SCALE`, since in a clip in which nothing moves noise would fill it. Ours.
 SCALE_PERCENTILE, LEAST_SCALE = 99.9, 0.05
 # Faces side by side in a figure; pixels of a video, of its faces, and of an inch (even numbers, for the codec). Ours.
 SHOWN_FRAMES = 8

@@ -105,24 +105,22 @@ def clip_answer(recognize: MicroExpressionRecognizer, path: Path) -> ClipAnswer:
     curve = recognize.curve(video)
     found = recognize.expressions(video, curve)
     frames, num_frames, shown = _frames(recognize, video, curve, found)
-    notes = [*curve.notes, *([video.problem] if video.problem else [])]
-    answer = {"source": path.name, "notes": notes, "expressions": [item.as_json() for item in found]}
+    answer = {"source": path.name, "notes": curve.notes, "expressions": [item.as_json() for item in found]}
     link = download(json.dumps(answer, indent=2), "micro-expressions.json", "Download as JSON")
-    return ClipAnswer("".join([*_found(recognize, curve, found, notes), link]), frames, num_frames, shown)
+    return ClipAnswer("".join([*_found(recognize, curve, found), link]), frames, num_frames, shown)
 
 
 def _found(
     recognize: MicroExpressionRecognizer,
     curve: MovementCurve,
     found: Sequence[FoundExpression],
-    notes: Sequence[str],
 ) -> list[str]:
     read = f"{len(curve.numbers)} frames compared, {curve.seconds[-1]:.1f} seconds."
     if found:
         headline = "1 micro-expression" if len(found) == 1 else f"{len(found)} micro-expressions"
     else:
         headline = "No micro-expression was spotted"
-    parts = [verdict(headline, " ".join([read, *(f"Note: {note}." for note in notes)]))]
+    parts = [verdict(headline, " ".join([read, *(f"Note: {note}." for note in curve.notes)]))]
     intervals = [(item.onset_seconds, item.apex_seconds, item.offset_seconds, item.label or "") for item in found]
     least = recognize.options.least_change
     timeline = new_figure(*TIMELINE_SIZE, "Movement over time", "")
